@@ -1,0 +1,48 @@
+# room(sim/qcow2 USES sim/base sim/storage LIBRARIES ZLIB::ZLIB TEST_USES … TEST_LIBRARIES …)
+#
+# One folder is one library and its tests.  Every foo.cc goes into the library, every foo_test.cc
+# into one test program `<room>_test`, labelled `unit` unless LABEL says otherwise; a foo_fuzz.cc
+# becomes a libFuzzer program in the fuzz preset and a replay of its corpus everywhere else.
+# USES names rooms; what a room may use is decided by ARCHITECTURE.md, not here.
+function(room folder)
+  cmake_parse_arguments(ARG "" "LABEL" "USES;LIBRARIES;TEST_USES;TEST_LIBRARIES;EXCLUDE" ${ARGN})
+  string(REGEX REPLACE "[/-]" "_" name ${folder})
+  file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cc ${folder}/hmp/*.cc)
+  foreach(excluded IN LISTS ARG_EXCLUDE)
+    list(REMOVE_ITEM sources ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/${excluded})
+  endforeach()
+  set(tests ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.cc$")
+
+  if(sources)
+    add_library(${name} STATIC ${sources})
+    set(scope PUBLIC)
+  else()
+    add_library(${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(${name} ${scope} ${PROJECT_SOURCE_DIR})
+  foreach(used IN LISTS ARG_USES)
+    string(REGEX REPLACE "[/-]" "_" used ${used})
+    target_link_libraries(${name} ${scope} ${used})
+  endforeach()
+  target_link_libraries(${name} ${scope} ${ARG_LIBRARIES} understudy_flags)
+
+  if(tests)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE ${name} GTest::gmock GTest::gtest_main)
+    foreach(used IN LISTS ARG_TEST_USES)
+      string(REGEX REPLACE "[/-]" "_" used ${used})
+      target_link_libraries(${name}_test PRIVATE ${used})
+    endforeach()
+    target_link_libraries(${name}_test PRIVATE ${ARG_TEST_LIBRARIES})
+    target_compile_definitions(${name}_test PRIVATE
+      UNDERSTUDY_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    if(NOT ARG_LABEL)
+      set(ARG_LABEL unit)
+    endif()
+    add_test(NAME ${folder} COMMAND ${name}_test)
+    set_tests_properties(${folder} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT 1200)
+  endif()
+endfunction()

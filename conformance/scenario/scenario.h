@@ -1,0 +1,118 @@
+// A scenario: a test as data.  What is here is one combination, after a matrix was expanded and
+// every `${…}` but `${dir}` replaced.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "conformance/target/domain_error.h"
+#include "sim/base/json.h"
+
+namespace conformance {
+
+using sim::Json;
+
+// A write into an image before the scenario starts, or by the guest in a step.
+struct Write {
+  enum class Kind : unsigned char { data, zero, discard };
+  Kind kind = Kind::data;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  std::uint8_t pattern = 0;  // of kind data: every byte
+  friend bool operator==(const Write&, const Write&) = default;
+};
+
+struct Image {
+  std::string name;  // other images and disks refer to it by this
+  std::string file;  // file name beneath ${dir}; default: the name
+  enum class Format : unsigned char { raw, qcow2 } format = Format::qcow2;
+  std::uint64_t size = 0;              // virtual size in bytes; 0 for raw makes an empty file
+  std::uint64_t cluster_size = 65536;  // qcow2 only
+  std::string backing;                 // name of another image, or empty
+  std::vector<Write> writes;           // in order, made through the image's own chain
+  friend bool operator==(const Image&, const Image&) = default;
+};
+
+struct Disk {
+  std::string target;  // "vda"
+  std::string source;  // name of the active image
+  friend bool operator==(const Disk&, const Disk&) = default;
+};
+
+// What a call must answer.
+struct CallExpectation {
+  std::optional<DomainError> error;  // nothing: the call succeeds
+  friend bool operator==(const CallExpectation&, const CallExpectation&) = default;
+};
+
+// A libvirt API call.
+struct CallStep {
+  enum class Api : unsigned char { block_rebase, block_job_abort, block_job_set_speed };
+  Api api = Api::block_rebase;
+  std::string disk;
+  std::optional<std::string> base;  // path with ${dir}; nothing is NULL
+  std::uint64_t bandwidth = 0;
+  std::vector<std::string> flags;         // "copy", "shallow", "reuse-ext", "copy-raw", "copy-dev",
+                                          // "relative", "bandwidth-bytes"; "pivot", "async"
+  std::optional<CallExpectation> expect;  // nothing: whatever the model demands
+};
+
+// A QMP command, past the domain layer.
+struct QmpStep {
+  std::string command;
+  Json arguments;              // null: none
+  std::optional<Json> expect;  // each member given must be in the reply with that value
+};
+
+// What the guest does.
+struct GuestStep {
+  enum class Operation : unsigned char { write, zero, discard, flush, read };
+  Operation operation = Operation::write;
+  std::string disk;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  std::uint8_t pattern = 0;  // write: what; read: what every byte must be
+};
+
+// Waits for a block job event of a disk, or for a QMP event.
+struct WaitStep {
+  std::string disk;    // with `status`: a BLOCK_JOB event
+  std::string status;  // "ready", "completed", "canceled", "failed"
+  std::string event;   // else the name of a QMP event …
+  Json data;           // … and the members its data must have
+};
+
+// Compares the target with the model now; the same is done after the last step.  Members given
+// are compared with what is written here as well.
+struct CheckStep {
+  std::string disk;
+  std::optional<std::string> guest;               // guest view: "1*64k 9*64k 0*896k"
+  std::optional<std::vector<std::string>> chain;  // file names, top first
+};
+
+struct Step {
+  std::variant<CallStep, QmpStep, GuestStep, WaitStep, CheckStep> action;
+  std::string place;  // JSON pointer into the file, for messages
+};
+
+struct Scenario {
+  std::string id;             // "matrix/block-copy/src=raw/full/dest=absent/pivot/write=none"
+  std::string file;           // where it was read from
+  std::string title;          // one sentence
+  std::string because;        // its source: where the rule is written
+  std::vector<Image> images;  // backing images before those that use them
+  std::vector<Disk> disks;
+  std::vector<Step> steps;
+};
+
+// One combination that a matrix left out, and why.
+struct Excluded {
+  std::string id;
+  std::string because;
+};
+
+}  // namespace conformance

@@ -1,0 +1,89 @@
+// The port to libvirt's API: calls, flags, events and errors as libvirt 9.0 has them.
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "conformance/target/domain_error.h"
+
+namespace conformance {
+
+// virDomainBlockRebaseFlags (libvirt-domain.h); the values are ABI.
+enum BlockRebaseFlag : std::uint32_t {
+  kRebaseShallow = 1U << 0,
+  kRebaseReuseExt = 1U << 1,
+  kRebaseCopyRaw = 1U << 2,
+  kRebaseCopy = 1U << 3,
+  kRebaseRelative = 1U << 4,
+  kRebaseCopyDev = 1U << 5,
+  kRebaseBandwidthBytes = 1U << 6,
+};
+// virDomainBlockJobAbortFlags.
+enum BlockJobAbortFlag : std::uint32_t {
+  kAbortAsync = 1U << 0,
+  kAbortPivot = 1U << 1,
+};
+// virDomainBlockJobSetSpeedFlags.
+enum BlockJobSetSpeedFlag : std::uint32_t { kSetSpeedBandwidthBytes = 1U << 0 };
+
+// VIR_DOMAIN_EVENT_ID_BLOCK_JOB and _BLOCK_JOB_2, which libvirt emits together.
+struct BlockJobEvent {
+  std::string disk;    // target name, "vda" (BLOCK_JOB_2)
+  std::string path;    // the disk's source file when the event was emitted (BLOCK_JOB)
+  std::string type;    // "COPY", "PULL", …
+  std::string status;  // "READY", "COMPLETED", "CANCELED", "FAILED"
+  friend bool operator==(const BlockJobEvent&, const BlockJobEvent&) = default;
+};
+
+// One element of a disk's chain as the live XML shows it, top first.
+struct ChainLink {
+  std::string path;
+  std::string format;  // "qcow2", "raw"
+  friend bool operator==(const ChainLink&, const ChainLink&) = default;
+};
+struct Chain {
+  std::vector<ChainLink> links;
+  bool terminated = true;  // an explicit <backingStore/> ends it
+  friend bool operator==(const Chain&, const Chain&) = default;
+};
+
+// <mirror>: a copy in progress.
+struct MirrorState {
+  std::string path;
+  std::string format;
+  std::string job;    // "copy"
+  std::string ready;  // "", "yes", "abort", "pivot"
+};
+
+class DomainApi {
+ public:
+  virtual ~DomainApi() = default;
+
+  // virDomainBlockRebase.  `base` nothing is NULL; bandwidth in MiB/s, or bytes/s with
+  // kRebaseBandwidthBytes.
+  virtual DomainResult<void> block_rebase(const std::string& disk,
+                                          const std::optional<std::string>& base,
+                                          std::uint64_t bandwidth, std::uint32_t flags) = 0;
+  // virDomainBlockJobAbort.  Without kAbortAsync it returns when the job is gone.
+  virtual DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) = 0;
+  // virDomainBlockJobSetSpeed.
+  virtual DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
+                                                 std::uint32_t flags) = 0;
+
+  // The oldest block job event not yet taken; waits up to `limit` for it.
+  virtual DomainResult<std::optional<BlockJobEvent>> next_event(
+      std::chrono::milliseconds limit) = 0;
+
+  // What the live XML says of the disk.
+  virtual DomainResult<Chain> chain(const std::string& disk) = 0;
+  virtual DomainResult<std::optional<MirrorState>> mirror(const std::string& disk) = 0;
+
+  // QOM path of the disk's guest device, for Guest.
+  virtual DomainResult<std::string> qdev(const std::string& disk) = 0;
+};
+
+}  // namespace conformance
