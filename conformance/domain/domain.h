@@ -1,0 +1,154 @@
+// A domain on any hypervisor: libvirt 9.0's calls, errors and events as a layer over QMP.
+//
+// It sends the commands that libvirt 9.0.0 was seen to send, in its order, and acts as libvirt does
+// on JOB_STATUS_CHANGE only (facts with their sources: testdata/libvirt_9_0_block_copy_qmp.json).
+//
+// Events of the hypervisor are taken at the start of every call that may talk to it and while one
+// waits; chain() and mirror() answer what was known then, so what a test sees just after an
+// asynchronous call does not depend on speed.  A Domain consumes every event of its hypervisor.
+//
+// Left out: bitmaps of the user (libvirt merges them into a copy), names of backing files that are
+// not files (json:, nbd:), and readonly disks.
+
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "conformance/domain/source.h"
+#include "conformance/target/domain_api.h"
+#include "conformance/target/files.h"
+#include "conformance/target/hypervisor.h"
+
+namespace conformance {
+
+struct DiskDefinition {
+  std::string target;  // "vda"
+  std::string path;    // of the active image, absolute
+  std::string format;  // <driver type>: "qcow2", "raw"
+};
+struct DomainDefinition {
+  std::vector<DiskDefinition> disks;
+  bool persistent = false;  // blockRebase refuses to copy in a persistent domain
+};
+
+// virDomainBlockJobInfo.
+struct BlockJobInfo {
+  std::string type;             // "COPY"
+  std::uint64_t bandwidth = 0;  // MiB/s rounded up, or bytes/s if asked for
+  std::uint64_t cur = 0;
+  std::uint64_t end = 0;
+};
+// virDomainBlockJobInfoFlags.
+enum BlockJobInfoFlag : std::uint32_t { kInfoBandwidthBytes = 1U << 0 };
+
+class Domain final : public DomainApi {
+ public:
+  // Reads each disk's chain from the images' headers, adds its nodes from the bottom up, and plugs
+  // one virtio-blk-pci device per disk into a machine that has none.  Both ports outlive the domain.
+  static DomainResult<std::unique_ptr<Domain>> start(Hypervisor& hypervisor, Files& files,
+                                                     DomainDefinition definition);
+
+  DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
+                                  std::uint64_t bandwidth, std::uint32_t flags) override;
+  DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) override;
+  DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
+                                         std::uint32_t flags) override;
+  // virDomainGetBlockJobInfo; nothing if the disk has no job.
+  DomainResult<std::optional<BlockJobInfo>> block_job_info(const std::string& disk,
+                                                           std::uint32_t flags);
+  // `limit` is for each event of the hypervisor that has to be waited for.
+  DomainResult<std::optional<BlockJobEvent>> next_event(std::chrono::milliseconds limit) override;
+  DomainResult<Chain> chain(const std::string& disk) override;
+  DomainResult<std::optional<MirrorState>> mirror(const std::string& disk) override;
+  DomainResult<std::string> qdev(const std::string& disk) override;
+
+ private:
+  // libvirt's own states of a job (qemu_blockjob.h), as far as a copy goes through them.
+  enum class JobState : unsigned char { running, ready, aborting, pivoting };
+  struct CopyJob {
+    std::string id;  // "copy-vda-libvirt-1-format"
+    JobState state = JobState::running;
+    bool shallow = false;  // and the source had something beneath
+    bool reuse = false;
+    std::unique_ptr<Source> mirror;
+  };
+  struct Disk {
+    std::string target;
+    std::string alias;  // "virtio-disk0"
+    std::unique_ptr<Source> source;
+    std::optional<CopyJob> job;
+  };
+  // How a job that is gone went.
+  struct JobEnd {
+    bool failed = false;
+    std::string error;  // query-jobs' "error"; may be empty
+  };
+  struct CopyRequest {
+    std::string path;
+    std::string format;  // empty: not said
+    std::uint64_t speed = 0;  // bytes/s; 0 is unlimited
+    bool shallow = false;
+    bool reuse = false;
+    bool block_device = false;
+  };
+
+  Domain(Hypervisor& hypervisor, Files& files, bool persistent)
+      : hypervisor_(hypervisor), files_(files), persistent_(persistent) {}
+
+  // domain.cc
+  DomainResult<void> add_disk(const DiskDefinition& definition);
+  DomainResult<Disk*> find(const std::string& disk);
+  // The reply's "return"; QEMU's refusal as libvirt wraps it.
+  DomainResult<Json> execute(std::string_view command, const Json& arguments);
+  // The same where libvirt does not look at the answer.
+  DomainResult<void> execute_ignoring(std::string_view command, const Json& arguments);
+  void number(Source& top);
+  DomainResult<void> attach(Source& source, const Json& backing_node, bool read_only);
+  DomainResult<void> attach_chain(Source& top, bool read_only);
+  // Removes the nodes of this one image, format before storage, ignoring refusals.
+  DomainResult<void> detach(Source& source);
+  DomainResult<void> detach_chain(Source& top);
+
+  // block_copy.cc
+  DomainResult<void> pull(const std::string& disk, const std::optional<std::string>& base,
+                          std::uint32_t flags);
+  DomainResult<void> copy(const std::string& disk, CopyRequest request);
+  DomainResult<void> check_destination(const Disk& disk, const CopyRequest& request) const;
+  DomainResult<std::unique_ptr<Source>> prepare_mirror(const CopyRequest& request);
+  DomainResult<void> start_copy(Disk& disk, const CopyRequest& request, Source& mirror);
+  DomainResult<void> open_mirror(Disk& disk, const CopyRequest& request, Source& mirror);
+  DomainResult<void> create_image(const Disk& disk, const CopyRequest& request, Source& mirror);
+  DomainResult<void> run_create_job(const std::string& id, Json options);
+
+  // block_job.cc
+  DomainResult<void> pivot(CopyJob& job);
+  DomainResult<void> wait_for_end(Disk& disk, const std::string& id, JobEnd& end);
+  DomainResult<void> take_events();
+  DomainResult<void> wait_for_event();
+  DomainResult<void> handle(const Event& event);
+  DomainResult<void> conclude(Disk& disk);
+  DomainResult<JobEnd> dismiss(const std::string& id);
+  DomainResult<void> take_over(Disk& disk);
+  void emit(const Disk& disk, std::string_view status);
+
+  Hypervisor& hypervisor_;
+  Files& files_;
+  bool persistent_;
+  unsigned next_index_ = 1;
+  std::deque<Disk> disks_;
+  std::deque<BlockJobEvent> events_;
+  // A create job in progress: libvirt waits for it inside the call.
+  std::string create_job_;
+  bool create_concluded_ = false;
+  // The end of the copy that a synchronous call waits for.
+  std::string awaited_job_;
+  std::optional<JobEnd> awaited_end_;
+};
+
+}  // namespace conformance

@@ -1,0 +1,127 @@
+// libvirt 9.0's errors: domain, code and text as the real one gives them.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "conformance/target/domain_error.h"
+
+namespace conformance::errors {
+
+using Failure = std::unexpected<DomainFailure>;
+
+inline Failure make(std::string_view domain, std::string_view code, std::string message) {
+  return Failure(DomainError{std::string(domain), std::string(code), std::move(message)});
+}
+inline Failure qemu(std::string_view code, std::string message) {
+  return make("QEMU", code, std::move(message));
+}
+
+// The public API's own checks (libvirt-domain.c).
+inline Failure null_argument(const std::string& argument, const std::string& function) {
+  return make("DOMAIN", "INVALID_ARG", argument + " in " + function + " must not be NULL");
+}
+inline Failure flags_need_copy() {
+  return make("DOMAIN", "INVALID_ARG", "use of flags requires a copy job");
+}
+
+// `flags`: the unsupported bits alone.
+Failure unsupported_flags(std::uint32_t flags, std::string_view function);
+Failure bandwidth_overflow();
+Failure bandwidth_bytes_overflow();
+
+inline Failure relative_backing() {
+  return qemu("ARGUMENT_UNSUPPORTED", "Relative backing during copy not supported yet");
+}
+inline Failure relative_without_base() {
+  return qemu("INVALID_ARG",
+              "flag VIR_DOMAIN_BLOCK_REBASE_RELATIVE is valid only with non-null base");
+}
+inline Failure relative_target() {
+  return qemu("INVALID_ARG", "absolute path must be used as block copy target");
+}
+inline Failure no_such_disk(const std::string& disk) {
+  return qemu("INVALID_ARG", "disk '" + disk + "' not found in domain");
+}
+inline Failure copy_active(const std::string& target) {
+  return qemu("BLOCK_COPY_ACTIVE", "disk '" + target + "' already in active block job");
+}
+inline Failure no_job(const std::string& target) {
+  return qemu("INVALID_ARG", "disk " + target + " does not have an active block job");
+}
+inline Failure job_being_ended(const std::string& target) {
+  return qemu("OPERATION_INVALID", "block job on disk '" + target + "' is still being ended");
+}
+inline Failure not_ready(const std::string& job) {
+  return qemu("BLOCK_COPY_ACTIVE", "block job '" + job + "' not ready for pivot yet");
+}
+inline Failure failed_while_pivoting(const std::string& job, const std::string& reason) {
+  return qemu("OPERATION_FAILED", "block job '" + job + "' failed while pivoting" +
+                                      (reason.empty() ? "" : ": " + reason));
+}
+inline Failure not_transient() { return qemu("OPERATION_INVALID", "domain is not transient"); }
+inline Failure shallow_into_raw(const std::string& target) {
+  return qemu("CONFIG_UNSUPPORTED",
+              "shallow copy of disk '" + target + "' into a raw file is not possible");
+}
+inline Failure destination_exists(const std::string& target, const std::string& path) {
+  return qemu("CONFIG_UNSUPPORTED", "external destination file for disk " + target +
+                                        " already exists and is not a block device: " + path);
+}
+inline Failure destination_missing(const std::string& target, const std::string& path) {
+  return qemu("SYSTEM_ERROR", "missing destination file for disk " + target + ": " + path +
+                                  ": No such file or directory");
+}
+inline Failure not_a_block_device(const std::string& target, const std::string& path) {
+  return qemu("INVALID_ARG", "blockdev flag requested for disk " + target + ", but file '" + path +
+                                 "' is not a block device");
+}
+// `reason`: strerror's text.
+inline Failure cannot_create(const std::string& reason) {
+  return qemu("SYSTEM_ERROR", "failed to create copy target: " + reason);
+}
+inline Failure cannot_format(const std::string& reason) {
+  return qemu("OPERATION_FAILED", "failed to format image: '" + reason + "'");
+}
+inline Failure no_capacity(const std::string& node) {
+  return qemu("INTERNAL_ERROR", "failed to update capacity data for block node '" + node + "'");
+}
+inline Failure negative_speed() {
+  return make("NONE", "INTERNAL_ERROR", "argument key 'speed' must not be negative");
+}
+// QEMU's refusal of a command.
+inline Failure refused(std::string_view command, const std::string& desc) {
+  return qemu("INTERNAL_ERROR",
+              "unable to execute QEMU command '" + std::string(command) + "': " + desc);
+}
+
+// Finding the backing chain (storage_source.c).  Texts from the library; libvirt runs as root here.
+inline Failure no_storage_file(const std::string& path) {
+  return make("STORAGE", "SYSTEM_ERROR",
+              "Cannot access storage file '" + path +
+                  "' (as uid:0, gid:0): No such file or directory");
+}
+inline Failure no_backing_file(const std::string& path, const std::string& of) {
+  return make("STORAGE", "SYSTEM_ERROR",
+              "Cannot access backing file '" + path + "' of storage file '" + of +
+                  "' (as uid:0, gid:0): No such file or directory");
+}
+inline Failure no_backing_format(const std::string& backing, const std::string& path) {
+  return make("STORAGE", "OPERATION_INVALID",
+              "format of backing image '" + backing + "' of image '" + path +
+                  "' was not specified in the image metadata (See "
+                  "https://libvirt.org/kbase/backing_chains.html for troubleshooting)");
+}
+inline Failure chain_too_deep(const std::string& path) {
+  return make("STORAGE", "INTERNAL_ERROR",
+              "backing store for " + path + " is self-referential or too deeply nested");
+}
+
+// Ours: what this version leaves out.
+inline Failure not_in_this_version(std::string what) {
+  return make("UNDERSTUDY", "NOT_IN_THIS_VERSION", std::move(what) + " is not in this version");
+}
+
+}  // namespace conformance::errors

@@ -1,0 +1,34 @@
+// The host side of a disk: one image and, beneath it, its backing chain.
+
+#pragma once
+
+#include <memory>
+#include <string>
+
+namespace conformance {
+
+// What libvirt knows about what lies beneath an image.
+enum class Backing : unsigned char {
+  unknown,     // nothing was said and nobody looked: the live XML has no <backingStore>
+  terminated,  // known to have none: <backingStore/>
+  known,       // Source::beneath is set
+};
+
+struct Source {
+  std::string path;    // absolute
+  std::string format;  // "qcow2", "raw"
+  // N of the nodes libvirt-N-storage and libvirt-N-format; never used twice in one domain.
+  // 0: not given yet.
+  unsigned index = 0;
+  bool in_hypervisor = false;  // its two nodes exist
+  Backing backing = Backing::unknown;
+  std::unique_ptr<Source> beneath;  // set exactly when `backing` is known
+
+  std::string storage_node() const { return "libvirt-" + std::to_string(index) + "-storage"; }
+  std::string format_node() const { return "libvirt-" + std::to_string(index) + "-format"; }
+};
+
+// True of formats that can name a backing file.
+inline bool can_have_backing(const std::string& format) { return format == "qcow2"; }
+
+}  // namespace conformance
