@@ -1,0 +1,218 @@
+// The oracle of virDomainBlockRebase(COPY), virDomainBlockJobAbort and virDomainBlockJobSetSpeed.
+//
+// A DomainModel is a value.  Describe the directory and the disks (add_image for every file, then
+// add_disk), and then do to the model what is done to the target, in the same order: block_rebase,
+// on_ready when the READY event has been seen, guest_write and its sisters, block_job_abort.  Each
+// call answers with what the target must answer, and afterwards events(), files(), chain() and
+// guest_view() say what must be true.  While a job exists its destination is `in_use` and is not
+// to be compared.  A prediction with `unknown` set is none: the model has nothing to say about
+// that request (and does nothing), so the scenario must not be judged by it.
+//
+// Files are named by plain names; paths are built with `directory`, which is whatever stands for
+// ${dir}: give Files::directory(), or "${dir}" itself and resolve later.
+
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "conformance/model/layer.h"
+#include "conformance/model/mirror.h"
+
+namespace conformance::model {
+
+// libvirt's ABI, as in conformance/target/domain_api.h (which the model may not know).
+enum RebaseFlag : std::uint32_t {
+  kShallow = 1U << 0,
+  kReuseExt = 1U << 1,
+  kCopyRaw = 1U << 2,
+  kCopy = 1U << 3,
+  kRelative = 1U << 4,
+  kCopyDev = 1U << 5,
+  kBandwidthBytes = 1U << 6,
+};
+enum AbortFlag : std::uint32_t { kAsync = 1U << 0, kPivot = 1U << 1 };
+
+// virErrorPtr by name, message without libvirt's class text.
+struct Refusal {
+  std::string domain;
+  std::string code;
+  std::string message;
+  friend bool operator==(const Refusal&, const Refusal&) = default;
+};
+
+// What becomes of an accepted block_rebase if nobody interferes.
+enum class Course : std::uint8_t {
+  fails,    // event FAILED, the destination is untouched, the job is gone
+  ready,    // event READY, soon
+  held,     // the bandwidth keeps it from READY for ever
+  limited,  // READY when the bandwidth has let everything through
+};
+
+struct CallPrediction {
+  std::optional<Refusal> refusal;      // nothing: the call succeeds
+  std::optional<std::string> unknown;  // why the model has no opinion
+  Course course = Course::ready;       // of an accepted block_rebase
+  std::string job_error;               // course fails: the job's error (7.2's text)
+  bool accepted() const { return !refusal && !unknown; }
+};
+
+struct ImageSpec {
+  std::string name;
+  Format format = Format::qcow2;
+  std::uint64_t size = 0;  // raw of size 0 is an empty file
+  std::uint64_t cluster_size = 65536;
+  int version = 3;
+  std::string backing;                       // name of an image added before, or empty
+  std::string backing_string;                // what the header says; default: the absolute path
+  std::optional<std::uint64_t> host_length;  // qcow2: the file's length, if known
+};
+
+// What must be true of one file.
+struct FileExpectation {
+  std::string name;
+  bool unchanged = true;  // not one byte of it may differ from what add_image and fill described
+  bool in_use = false;    // destination of a running job: nothing can be said
+  Layer layer;            // format, size, cluster size, and what each place may be
+  std::string backing_string;  // in the header; empty if none
+  std::string backing_format;
+  std::vector<std::string> cold_chain;  // by the headers, top first, itself included
+};
+
+struct ExpectedEvent {
+  std::string disk;    // target name (BLOCK_JOB_2)
+  std::string path;    // BLOCK_JOB
+  std::string type;    // "COPY"
+  std::string status;  // "READY", "COMPLETED", "CANCELED", "FAILED"
+  friend bool operator==(const ExpectedEvent&, const ExpectedEvent&) = default;
+};
+
+struct ChainExpectation {
+  struct Link {
+    std::string path;
+    std::string format;
+    friend bool operator==(const Link&, const Link&) = default;
+  };
+  std::vector<Link> links;  // top first
+  bool terminated = true;   // by an explicit <backingStore/>
+  friend bool operator==(const ChainExpectation&, const ChainExpectation&) = default;
+};
+
+// <mirror> while a copy exists.
+struct MirrorExpectation {
+  std::string path;
+  std::string format;
+  bool ready = false;
+};
+
+class DomainModel {
+ public:
+  explicit DomainModel(std::string directory) : directory_(std::move(directory)) {}
+
+  // --- before the domain starts -------------------------------------------------------------
+  void add_image(const ImageSpec& spec);
+  // What was written into an image, through its own chain, when it was made.
+  void fill(const std::string& image, std::uint64_t offset, std::uint64_t length,
+            std::uint8_t pattern);
+  void fill_zeroes(const std::string& image, std::uint64_t offset, std::uint64_t length);
+  void fill_discard(const std::string& image, std::uint64_t offset, std::uint64_t length);
+  // A disk over an image and what its headers say is below; disks in the order of the domain XML.
+  void add_disk(const std::string& target, const std::string& image, bool discard_unmap = false);
+
+  // --- libvirt's calls ----------------------------------------------------------------------
+  // `base` nothing is NULL; bandwidth as the flags say.
+  CallPrediction block_rebase(const std::string& disk, const std::optional<std::string>& base,
+                              std::uint64_t bandwidth, std::uint32_t flags);
+  // Whether the job is ready is what on_ready() was told.
+  CallPrediction block_job_abort(const std::string& disk, std::uint32_t flags);
+  CallPrediction set_speed(const std::string& disk, std::uint64_t bandwidth, std::uint32_t flags);
+
+  // --- what happens otherwise ---------------------------------------------------------------
+  // The READY event was seen, or is now awaited.  Not before the course allows it.
+  void on_ready(const std::string& disk);
+  void guest_write(const std::string& disk, std::uint64_t offset, std::uint64_t length,
+                   std::uint8_t pattern);
+  void guest_zero(const std::string& disk, std::uint64_t offset, std::uint64_t length);
+  void guest_discard(const std::string& disk, std::uint64_t offset, std::uint64_t length);
+
+  // --- what must be true now ----------------------------------------------------------------
+  bool has_job(const std::string& disk) const;
+  bool ready(const std::string& disk) const;
+  std::optional<Course> course(const std::string& disk) const;  // of the running job
+  View guest_view(const std::string& disk) const;
+  // What a file shows by its headers, opened cold.
+  View cold_view(const std::string& file) const;
+  ChainExpectation chain(const std::string& disk) const;
+  std::optional<MirrorExpectation> mirror(const std::string& disk) const;
+  // Every file of the directory, by name; a file that is not here must not exist.
+  std::vector<FileExpectation> files() const;
+  // All BLOCK_JOB events of the domain so far, in order.
+  const std::vector<ExpectedEvent>& events() const { return events_; }
+  // JOB_STATUS_CHANGE of the newest copy job of the disk, in order, without the standby/ready and
+  // paused/running pairs of drains.
+  std::vector<std::string> job_statuses(const std::string& disk) const;
+  // Its id: "copy-vda-libvirt-1-format".
+  std::string job_id(const std::string& disk) const;
+
+ private:
+  struct File {
+    Layer layer;
+    std::string backing;  // file name
+    std::string backing_string;
+    std::string backing_format;
+    std::optional<std::uint64_t> host_length;
+    bool unchanged = true;
+  };
+  struct Link {
+    std::string file;
+    unsigned index = 0;  // N of libvirt-N-format
+  };
+  struct Job {
+    std::string destination;
+    Format format = Format::raw;
+    MirrorRun run;
+    Course course = Course::ready;
+    bool ready = false;
+    bool shallow = false;
+    bool reuse = false;
+    unsigned index = 0;  // N of the destination's nodes
+  };
+  struct Disk {
+    std::string target;
+    std::vector<Link> links;  // live, top first
+    bool terminated = true;
+    bool discard_unmap = false;
+    std::optional<Job> job;
+    std::vector<std::string> statuses;
+    std::string job_id;
+  };
+  struct Request;  // one block_rebase on its way through libvirt's checks
+
+  Disk* find(const std::string& name);
+  const Disk& disk(const std::string& target) const;
+  Disk& disk(const std::string& target);
+  std::string path(const std::string& file) const { return directory_ + "/" + file; }
+  LayerChain live_chain(const Disk& disk, std::size_t from = 0) const;
+  std::vector<std::string> header_chain(const std::string& file) const;
+  LayerChain layers_of(const std::vector<std::string>& files) const;
+  bool attached(const std::string& file) const;
+  std::optional<Refusal> check_arguments(const std::optional<std::string>& base,
+                                         std::uint64_t bandwidth, std::uint32_t flags) const;
+  std::optional<Refusal> check_destination(const Request& request) const;
+  CallPrediction start_copy(Request& request);
+  void emit(const Disk& disk, const std::string& path, const std::string& status);
+  void end_job(Disk& disk, bool keep_copy);
+  void pivot(Disk& disk);
+  void guest_did(Disk& disk, std::uint64_t offset, std::uint64_t length);
+
+  std::string directory_;
+  std::map<std::string, File> files_;
+  std::vector<Disk> disks_;
+  std::vector<ExpectedEvent> events_;
+  unsigned next_index_ = 1;
+};
+
+}  // namespace conformance::model
