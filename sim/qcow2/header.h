@@ -1,0 +1,69 @@
+// The header cluster: fixed fields, extensions, backing file name.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/base/bytes.h"
+#include "sim/base/result.h"
+#include "sim/qcow2/units.h"
+
+namespace sim::qcow2 {
+
+// An extension this room does not know: kept, and written back when the header is.
+struct UnknownExtension {
+  std::uint32_t type = 0;
+  std::vector<std::byte> data;
+  friend bool operator==(const UnknownExtension&, const UnknownExtension&) = default;
+};
+
+// One row of the feature name table.
+struct FeatureName {
+  std::uint8_t set = 0;  // 0 incompatible, 1 compatible, 2 autoclear
+  std::uint8_t bit = 0;
+  std::string name;
+  friend bool operator==(const FeatureName&, const FeatureName&) = default;
+};
+
+struct Header {
+  std::uint32_t version = 3;
+  std::uint32_t cluster_bits = 16;
+  std::uint64_t size = 0;  // virtual size in bytes, as stored
+  std::uint32_t crypt_method = 0;
+  std::uint32_t l1_size = 0;  // entries
+  HostOffset l1_table_offset;
+  HostOffset refcount_table_offset;
+  std::uint32_t refcount_table_clusters = 0;
+  std::uint32_t nb_snapshots = 0;
+  HostOffset snapshots_offset;
+  std::uint64_t incompatible_features = 0;
+  std::uint64_t compatible_features = 0;
+  std::uint64_t autoclear_features = 0;
+  std::uint32_t refcount_order = 4;
+  std::uint32_t header_length = 112;
+  std::uint8_t compression_type = 0;
+  std::vector<std::byte> unknown_fields;  // header bytes beyond 112
+
+  std::string backing_file;    // empty: none
+  std::string backing_format;  // empty: not stored
+  std::vector<FeatureName> feature_names;
+  std::vector<UnknownExtension> unknown_extensions;
+
+  Geometry geometry() const { return {cluster_bits}; }
+};
+
+// Reads a header from the first bytes of a file.  Nothing, without an error, if it needs more of
+// the first cluster than `start` holds: call again with up to a whole cluster (at most 2 MiB).
+// Bytes beyond the end of the file are zeroes.  Every field is checked as QEMU 7.2 does when it
+// opens an image, in the same order and with its words; `writable` images must be consistent.
+// Features that this room does not implement are refused by name.
+Result<std::optional<Header>> parse_header(Bytes start, bool writable);
+
+// The bytes of the header cluster up to the end of the backing name; the rest of the cluster is
+// zero.  Extensions in QEMU's order.  ENOSPC if they do not fit a cluster.
+Result<std::vector<std::byte>> serialise_header(const Header& header);
+
+}  // namespace sim::qcow2

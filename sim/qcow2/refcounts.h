@@ -1,0 +1,58 @@
+// Which host clusters are in use, and where the next ones come from.
+//
+// The order in which clusters are handed out is QEMU's, so that the same guest writes give the same
+// file: a cursor at the lowest cluster that may be free, the first run that fits, the cursor behind
+// it; holes that were too small are not visited again until something below is freed.
+
+#pragma once
+
+#include <cstdint>
+
+#include "sim/base/result.h"
+#include "sim/qcow2/header.h"
+#include "sim/qcow2/tables.h"
+#include "sim/qcow2/units.h"
+#include "sim/storage/storage.h"
+#include "sim/world/task.h"
+
+namespace sim::qcow2 {
+
+// Refcount widths of 1 to 64 bits.  The owner holds a lock around every call.
+class Refcounts {
+ public:
+  // All are referred to; the header's refcount table fields are updated when the table moves.
+  Refcounts(storage::Storage& file, Tables& tables, Header& header);
+
+  // Takes `clusters` adjacent free clusters; their counts become 1.  EFBIG beyond the 56 bits that
+  // an entry can hold.
+  Task<Result<HostCluster>> allocate(std::uint64_t clusters);
+  // Takes as many of `clusters` as are free from `first` on, perhaps none; returns how many.
+  Task<Result<std::uint64_t>> allocate_at(HostCluster first, std::uint64_t clusters);
+  // Lowers the counts of `clusters` clusters; with `discard` the space of those that reach 0 goes
+  // back to the file.  EINVAL if a count is 0 already.
+  Task<Result<>> release(HostCluster first, std::uint64_t clusters, bool discard);
+
+  Task<Result<std::uint64_t>> count(HostCluster cluster);
+
+ private:
+  enum class Outcome : unsigned char { done, search_again };
+  enum class Change : unsigned char { raise, lower };
+
+  std::uint64_t per_block() const;
+  std::uint64_t table_entries() const;
+  Task<Result<HostOffset>> block_of(HostCluster cluster);  // value 0: none
+  Task<Result<HostCluster>> find_run(std::uint64_t clusters);
+  Task<Result<Outcome>> change(HostCluster first, std::uint64_t clusters, Change change);
+  Task<Result<>> change_one(HostCluster cluster, HostOffset block, Change change);
+  Task<Result<>> make_block(HostCluster needed);
+  Task<Result<>> grow_table(HostCluster needed, HostCluster new_block);
+  Task<Result<>> switch_table(HostCluster table, std::uint64_t clusters);
+
+  storage::Storage& file_;
+  Tables& tables_;
+  Header& header_;
+  Geometry geometry_;
+  std::uint64_t cursor_ = 0;  // lowest host cluster that may be free
+};
+
+}  // namespace sim::qcow2

@@ -1,0 +1,80 @@
+// The image's tables (refcount table and blocks, L1, L2) as they pass through memory: small slices
+// of the file, written back late and in an order that survives a power cut.
+
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "sim/base/bytes.h"
+#include "sim/base/result.h"
+#include "sim/qcow2/units.h"
+#include "sim/storage/storage.h"
+#include "sim/world/task.h"
+
+namespace sim::qcow2 {
+
+// Slices are at most 4 KiB, so that an image of a few clusters never touches a whole table of
+// 64 KiB.  A cut at any moment must leave at worst leaks, hence the order: what raises a count
+// reaches the file before the entry that points there, what lowers one after the entry is gone.
+// When both kinds are pending, the older is written back first.
+//
+// Not for several coroutines at once: the owner holds a lock around every call.
+class Tables {
+ public:
+  enum class Kind : unsigned char { refcounts, l2, l1 };
+  enum class Order : unsigned char { any, refcounts_first, mappings_first };
+
+  static constexpr std::uint64_t kSliceBytes = 4096;
+  static constexpr std::size_t kCapacity = 512;  // slices, 2 MiB
+
+  struct Slice {
+    std::uint64_t start = 0;  // byte of the file
+    std::uint64_t last_used = 0;
+    std::uint32_t dirty_first = 0, dirty_end = 0;  // bytes to write back; equal: none
+    Kind kind = Kind::l2;
+    std::array<std::byte, kSliceBytes> bytes;
+  };
+
+  Tables(storage::Storage& file, Geometry geometry);
+
+  std::uint64_t slice_bytes() const { return slice_bytes_; }
+
+  // The slice that holds the byte at `at`.  Good until the next call of slice() or a function that
+  // may call it.
+  Task<Result<Slice*>> slice(HostOffset at);
+  // Says that [first, first + length) of the slice has changed.
+  void changed(Slice& slice, Kind kind, std::uint64_t first, std::uint64_t length);
+
+  // One big-endian 64-bit entry at `at`, which is a multiple of 8.
+  Task<Result<std::uint64_t>> entry(HostOffset at);
+  Task<Result<>> set_entry(HostOffset at, std::uint64_t value, Kind kind);
+
+  // Makes `clusters` clusters of the file zero, at once: new, empty tables.
+  Task<Result<>> make_zero(HostOffset start, std::uint64_t clusters);
+  // Drops what is known of clusters that are tables no longer.
+  void forget(HostOffset start, std::uint64_t clusters);
+
+  // To be called before a change of counts: writes back what must go first.
+  Task<Result<>> require(Order order);
+  // Writes everything that has changed, in order, with a flush of the file between the stages.
+  Task<Result<>> write_back();
+
+ private:
+  using Slices = std::map<std::uint64_t, std::unique_ptr<Slice>>;
+
+  Task<Result<bool>> write_kind(Kind kind);
+  bool any_dirty(Kind kind) const;
+  Task<Result<>> make_room();
+
+  storage::Storage& file_;
+  Geometry geometry_;
+  std::uint64_t slice_bytes_;
+  Slices slices_;
+  std::uint64_t uses_ = 0;
+  Order order_ = Order::any;
+};
+
+}  // namespace sim::qcow2

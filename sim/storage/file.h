@@ -1,0 +1,59 @@
+// Real files, by POSIX calls.  The calls block; nothing here suspends.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sim/storage/storage.h"
+
+namespace sim::storage {
+
+// What flush() means for a real file: `safe` waits for the disk, `unsafe` does not (QEMU's
+// cache.no-flush), for files that nobody needs after a power cut.
+enum class Flush : unsigned char { safe, unsafe };
+
+// Owns an open file descriptor of a regular file.
+class RealFile final : public Storage {
+ public:
+  // Takes over `descriptor`, which must refer to a regular file.
+  RealFile(int descriptor, Flush flush) : descriptor_(descriptor), flush_(flush) {}
+  ~RealFile() override;
+  RealFile(const RealFile&) = delete;
+  RealFile& operator=(const RealFile&) = delete;
+
+  Task<Result<>> read(std::uint64_t offset, MutableBytes into) override;
+  Task<Result<>> write(std::uint64_t offset, Bytes from) override;
+  Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override;
+  Task<Result<>> discard(std::uint64_t offset, std::uint64_t length) override;
+  Task<Result<>> flush() override;
+  Task<Result<>> truncate(std::uint64_t size) override;
+  std::uint64_t size() const override;
+  Extent extent_at(std::uint64_t offset) const override;
+  std::uint64_t allocated() const override;
+
+ private:
+  Result<> write_now(std::uint64_t offset, Bytes from);
+  Result<> zero_now(std::uint64_t offset, std::uint64_t length, bool unmap);
+
+  int descriptor_;
+  Flush flush_;
+};
+
+// The system's files.  Names are used as they are given; only regular files are opened.
+class RealFiles final : public FileSystem {
+ public:
+  explicit RealFiles(Flush flush = Flush::safe) : flush_(flush) {}
+  Result<std::shared_ptr<Storage>> open(const std::string& path, Access access) override;
+  Result<std::shared_ptr<Storage>> create(const std::string& path) override;
+  bool exists(const std::string& path) const override;
+  Result<> remove(const std::string& path) override;
+  std::vector<std::string> list(const std::string& directory) const override;
+
+ private:
+  Flush flush_;
+};
+
+}  // namespace sim::storage
