@@ -40,6 +40,10 @@ class Hypervisor {
 // The guest's own reads and writes, through the device and not through a node: HMP's
 // `qemu-io -d QDEV`, which neither releases a held job nor conflicts with its permissions
 // (measured, 5.2 to 11.1).  Each answers with the text that qemu-io printed if it failed.
+//
+// QEMU prints that text on its standard output and its monitor says "": a Hypervisor completes the
+// reply to human-monitor-command with a `qemu-io` line, so that "return" holds what was printed,
+// then what the monitor said.
 struct GuestFailure {
   std::string text;
 };

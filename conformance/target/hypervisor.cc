@@ -1,0 +1,78 @@
+#include "conformance/target/hypervisor.h"
+
+namespace conformance {
+namespace {
+
+// Without the line ends around it.
+std::string trimmed(std::string_view text) {
+  const auto from = text.find_first_not_of(" \r\n");
+  if (from == std::string_view::npos) return {};
+  return std::string(text.substr(from, text.find_last_not_of(" \r\n") - from + 1));
+}
+
+// qemu-io's report of a whole request: "wrote 65536/65536 bytes at offset 131072".
+std::string report(std::string_view done, std::uint64_t offset, std::uint64_t length) {
+  const std::string bytes = std::to_string(length);
+  return std::string(done) + " " + bytes + "/" + bytes + " bytes at offset " +
+         std::to_string(offset) + "\n";
+}
+
+std::string range(std::uint64_t offset, std::uint64_t length) {
+  return std::to_string(offset) + " " + std::to_string(length);
+}
+
+GuestResult<void> expect(const GuestResult<std::string>& text, const std::string& success) {
+  if (!text) return std::unexpected(text.error());
+  if (text->contains(success)) return {};
+  return std::unexpected(GuestFailure{trimmed(*text)});
+}
+
+}  // namespace
+
+GuestResult<std::string> Guest::run(const std::string& verb) {
+  auto reply = hypervisor_.execute("human-monitor-command",
+                                   {{"command-line", "qemu-io -d " + qdev_ + " \"" + verb + "\""}});
+  if (!reply) return std::unexpected(reply.error());
+  const auto text = reply->find("return");
+  if (text != reply->end() && text->is_string()) {
+    // The monitor's own lines end in CR LF.
+    std::string plain;
+    for (const char c : text->get_ref<const std::string&>())
+      if (c != '\r') plain += c;
+    return plain;
+  }
+  const Json error = reply->value("error", Json::object());
+  return std::unexpected(GuestFailure{error.value("desc", "an answer without a text")});
+}
+
+GuestResult<void> Guest::write(std::uint64_t offset, std::uint64_t length, std::uint8_t pattern) {
+  return expect(run("write -P " + std::to_string(pattern) + " " + range(offset, length)),
+                report("wrote", offset, length));
+}
+
+GuestResult<void> Guest::write_zeroes(std::uint64_t offset, std::uint64_t length) {
+  return expect(run("write -z " + range(offset, length)), report("wrote", offset, length));
+}
+
+GuestResult<void> Guest::discard(std::uint64_t offset, std::uint64_t length) {
+  return expect(run("discard " + range(offset, length)), report("discard", offset, length));
+}
+
+// A flush that succeeds prints nothing.  Nor does one that fails, in QEMU up to 7.2 at least: that
+// cannot be told apart here.
+GuestResult<void> Guest::flush() {
+  const auto text = run("flush");
+  if (!text) return std::unexpected(text.error());
+  if (trimmed(*text).empty()) return {};
+  return std::unexpected(GuestFailure{trimmed(*text)});
+}
+
+GuestResult<bool> Guest::reads_as(std::uint64_t offset, std::uint64_t length,
+                                  std::uint8_t pattern) {
+  const auto text = run("read -P " + std::to_string(pattern) + " " + range(offset, length));
+  if (auto read = expect(text, report("read", offset, length)); !read)
+    return std::unexpected(read.error());
+  return !text->contains("Pattern verification failed at offset ");
+}
+
+}  // namespace conformance
