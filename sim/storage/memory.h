@@ -45,6 +45,7 @@ class MemoryFile final : public Storage {
   // kMaxSize.
   void read_now(std::uint64_t offset, MutableBytes into) const;
   void write_now(std::uint64_t offset, Bytes from);
+  void truncate_now(std::uint64_t size);
 
  private:
   static constexpr std::uint64_t kLeafPages = 128;

@@ -1,0 +1,266 @@
+#include "sim/storage/memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "sim/base/check.h"
+
+namespace sim::storage {
+
+// Pages are cut from chunks of anonymous memory and never given back to the system while a file or
+// the thread lives: a scenario's files reuse the pages of the last one's, which are warm.  What a
+// recycled page holds is left over from its last use.
+class PageArena {
+ public:
+  PageArena() = default;
+  PageArena(const PageArena&) = delete;
+  PageArena& operator=(const PageArena&) = delete;
+  ~PageArena() {
+    for (std::byte* chunk : chunks_) munmap(chunk, kChunkSize);
+  }
+
+  static std::shared_ptr<PageArena> of_this_thread() {
+    thread_local const auto arena = std::make_shared<PageArena>();
+    return arena;
+  }
+
+  std::byte* take() {
+    if (free_.empty()) grow();
+    std::byte* page = free_.back();
+    free_.pop_back();
+    return page;
+  }
+  void give_back(std::byte* page) { free_.push_back(page); }
+
+ private:
+  static constexpr std::size_t kChunkSize = std::size_t{2} << 20;
+
+  void grow() {
+    void* chunk =
+        mmap(nullptr, kChunkSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(chunk != MAP_FAILED, "out of memory");
+    chunks_.push_back(static_cast<std::byte*>(chunk));
+    for (std::size_t at = kChunkSize; at > 0; at -= MemoryFile::kPageSize)
+      free_.push_back(chunks_.back() + at - MemoryFile::kPageSize);
+  }
+
+  std::vector<std::byte*> chunks_, free_;
+};
+
+static constexpr std::uint64_t kPage = MemoryFile::kPageSize;
+
+// True if [offset, offset + length) lies within what a file can be.
+static bool possible(std::uint64_t offset, std::uint64_t length) {
+  return offset <= MemoryFile::kMaxSize && length <= MemoryFile::kMaxSize - offset;
+}
+
+MemoryFile::MemoryFile() : arena_(PageArena::of_this_thread()) {}
+
+MemoryFile::~MemoryFile() { drop_pages(0, UINT64_MAX); }
+
+std::byte* MemoryFile::page_at(std::uint64_t page) const {
+  const std::uint64_t index = page / kLeafPages;
+  if (index != last_index_) {
+    const auto found = leaves_.find(index);
+    if (found == leaves_.end()) return nullptr;
+    last_index_ = index;
+    last_leaf_ = found->second.get();
+  }
+  return last_leaf_->pages[page % kLeafPages];
+}
+
+std::byte* MemoryFile::make_page(std::uint64_t page, bool& fresh) {
+  fresh = false;
+  if (std::byte* there = page_at(page)) return there;
+  const std::uint64_t index = page / kLeafPages;
+  if (index != last_index_) {
+    auto& leaf = leaves_[index];
+    if (!leaf) leaf = std::make_unique<Leaf>();
+    last_index_ = index;
+    last_leaf_ = leaf.get();
+  }
+  fresh = true;
+  ++last_leaf_->used;
+  ++pages_;
+  return last_leaf_->pages[page % kLeafPages] = arena_->take();
+}
+
+// Makes the pages [first, last) holes.
+void MemoryFile::drop_pages(std::uint64_t first, std::uint64_t last) {
+  for (auto leaf = leaves_.lower_bound(first / kLeafPages); leaf != leaves_.end();) {
+    const std::uint64_t base = leaf->first * kLeafPages;
+    if (base >= last) break;
+    Leaf& pages = *leaf->second;
+    const std::uint64_t from = first > base ? first - base : 0;
+    const std::uint64_t to = std::min(last - base, kLeafPages);
+    for (std::uint64_t i = from; i < to && pages.used > 0; ++i) {
+      if (pages.pages[i] == nullptr) continue;
+      arena_->give_back(std::exchange(pages.pages[i], nullptr));
+      --pages.used;
+      --pages_;
+    }
+    leaf = pages.used == 0 ? leaves_.erase(leaf) : std::next(leaf);
+  }
+  last_index_ = UINT64_MAX;
+  last_leaf_ = nullptr;
+}
+
+void MemoryFile::read_now(std::uint64_t offset, MutableBytes into) const {
+  while (!into.empty()) {
+    const std::uint64_t within = offset % kPage;
+    const std::size_t part = std::min<std::size_t>(into.size(), kPage - within);
+    const std::byte* page = offset < size_ ? page_at(offset / kPage) : nullptr;
+    if (page != nullptr)
+      std::memcpy(into.data(), page + within, part);
+    else
+      std::memset(into.data(), 0, part);
+    into = into.subspan(part);
+    offset += part;
+  }
+}
+
+void MemoryFile::write_now(std::uint64_t offset, Bytes from) {
+  CHECK(possible(offset, from.size()));
+  if (from.empty()) return;
+  size_ = std::max(size_, offset + from.size());
+  while (!from.empty()) {
+    const std::uint64_t within = offset % kPage;
+    const std::size_t part = std::min<std::size_t>(from.size(), kPage - within);
+    bool fresh = false;
+    std::byte* page = make_page(offset / kPage, fresh);
+    if (fresh) {  // zero only what the write leaves open
+      std::memset(page, 0, within);
+      std::memset(page + within + part, 0, kPage - within - part);
+    }
+    std::memcpy(page + within, from.data(), part);
+    from = from.subspan(part);
+    offset += part;
+  }
+}
+
+// Whole pages become holes, the ends are zeroed where there is data.  What lies in the last page
+// beyond the end of the file counts as covered.
+void MemoryFile::zero_now(std::uint64_t offset, std::uint64_t length) {
+  std::uint64_t end = offset + length;
+  if (end >= size_) end = std::max(offset, align_up(size_, kPage));
+  const auto zero_within = [this](std::uint64_t from, std::uint64_t to) {
+    if (std::byte* page = from < to ? page_at(from / kPage) : nullptr)
+      std::memset(page + from % kPage, 0, to - from);
+  };
+  const std::uint64_t first = align_up(offset, kPage);
+  const std::uint64_t last = align_down(end, kPage);
+  if (first > last) return zero_within(offset, end);  // inside one page
+  zero_within(offset, first);
+  drop_pages(first / kPage, last / kPage);
+  zero_within(last, end);
+}
+
+void MemoryFile::truncate_now(std::uint64_t size) {
+  CHECK(possible(0, size));
+  if (size < size_) zero_now(size, size_ - size);
+  size_ = size;
+}
+
+Task<Result<>> MemoryFile::read(std::uint64_t offset, MutableBytes into) {
+  read_now(offset, into);
+  co_return ok();
+}
+
+Task<Result<>> MemoryFile::write(std::uint64_t offset, Bytes from) {
+  if (!possible(offset, from.size())) co_return os_error(EFBIG);
+  write_now(offset, from);
+  co_return ok();
+}
+
+Task<Result<>> MemoryFile::write_zeroes(std::uint64_t offset, std::uint64_t length, bool) {
+  if (!possible(offset, length)) co_return os_error(EFBIG);
+  zero_now(offset, length);
+  if (length > 0) size_ = std::max(size_, offset + length);
+  co_return ok();
+}
+
+Task<Result<>> MemoryFile::discard(std::uint64_t offset, std::uint64_t length) {
+  if (offset < size_) zero_now(offset, std::min(length, size_ - offset));
+  co_return ok();
+}
+
+Task<Result<>> MemoryFile::flush() { co_return ok(); }
+
+Task<Result<>> MemoryFile::truncate(std::uint64_t size) {
+  if (!possible(0, size)) co_return os_error(EFBIG);
+  truncate_now(size);
+  co_return ok();
+}
+
+Extent MemoryFile::extent_at(std::uint64_t offset) const {
+  CHECK(offset < size_);
+  const std::uint64_t end = div_up(size_, kPage);
+  const std::uint64_t first = offset / kPage;
+  const bool data = page_at(first) != nullptr;
+  std::uint64_t page = first + 1;
+  while (page < end && (page_at(page) != nullptr) == data) {
+    ++page;
+    if (data || page % kLeafPages != 0) continue;
+    const auto next = leaves_.lower_bound(page / kLeafPages);  // a hole goes on to the next leaf
+    page = next == leaves_.end() ? end : std::max(page, next->first * kLeafPages);
+  }
+  return {std::min(std::min(page, end) * kPage, size_) - offset, data};
+}
+
+Task<Result<>> ReadOnly::write(std::uint64_t, Bytes) { co_return os_error(EBADF); }
+Task<Result<>> ReadOnly::write_zeroes(std::uint64_t, std::uint64_t, bool) {
+  co_return os_error(EBADF);
+}
+Task<Result<>> ReadOnly::discard(std::uint64_t, std::uint64_t) { co_return os_error(EBADF); }
+Task<Result<>> ReadOnly::truncate(std::uint64_t) { co_return os_error(EBADF); }
+
+bool MemoryFiles::is_directory(const std::string& path) const {
+  const std::string prefix = path.ends_with('/') ? path : path + '/';
+  const auto next = files_.lower_bound(prefix);
+  return next != files_.end() && next->first.starts_with(prefix);
+}
+
+std::shared_ptr<MemoryFile> MemoryFiles::find(const std::string& path) const {
+  const auto found = files_.find(path);
+  return found == files_.end() ? nullptr : found->second;
+}
+
+Result<std::shared_ptr<Storage>> MemoryFiles::open(const std::string& path, Access access) {
+  std::shared_ptr<Storage> file = find(path);
+  if (!file) return os_error(is_directory(path) ? EISDIR : ENOENT);
+  if (access == Access::read_only)
+    return std::shared_ptr<Storage>(std::make_shared<ReadOnly>(file));
+  return file;
+}
+
+Result<std::shared_ptr<Storage>> MemoryFiles::create(const std::string& path) {
+  if (path.empty()) return os_error(ENOENT);
+  if (path.ends_with('/') || is_directory(path)) return os_error(EISDIR);
+  auto& file = files_[path];
+  if (!file)
+    file = std::make_shared<MemoryFile>();
+  else
+    file->truncate_now(0);
+  return std::shared_ptr<Storage>(file);
+}
+
+bool MemoryFiles::exists(const std::string& path) const { return files_.contains(path); }
+
+Result<> MemoryFiles::remove(const std::string& path) {
+  if (files_.erase(path) > 0) return ok();
+  return os_error(is_directory(path) ? EISDIR : ENOENT);
+}
+
+std::vector<std::string> MemoryFiles::list(const std::string& directory) const {
+  const std::string prefix = directory.ends_with('/') ? directory : directory + '/';
+  std::vector<std::string> paths;
+  for (auto at = files_.lower_bound(prefix); at != files_.end() && at->first.starts_with(prefix);
+       ++at)
+    paths.push_back(at->first);
+  return paths;
+}
+
+}  // namespace sim::storage
