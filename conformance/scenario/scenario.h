@@ -109,7 +109,8 @@ struct Scenario {
   std::vector<Step> steps;
 };
 
-// One combination that a matrix left out, and why.
+// Combinations that a matrix left out, and why: "matrix/block-copy/src=raw/*/dest=…/*/*", with "*"
+// for every axis that does not matter.
 struct Excluded {
   std::string id;
   std::string because;

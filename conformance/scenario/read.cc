@@ -1,0 +1,300 @@
+#include "conformance/scenario/read.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+#include <span>
+
+#include "sim/base/size.h"
+
+namespace conformance {
+
+std::uint64_t read_size(const Json& value, const std::string& place, FirstError& error) {
+  if (value.is_number_unsigned()) return value.get<std::uint64_t>();
+  if (const std::string* text = value.get_ptr<const std::string*>())
+    if (const auto size = sim::parse_size(*text)) return *size;
+  error.report(place, "a size: bytes as an integer, or text such as \"64k\" or \"1M\"",
+               "found " + value.dump());
+  return 0;
+}
+
+namespace {
+
+// One object of the file, and where it is.
+class Object {
+ public:
+  Object(const Json& json, std::string place, FirstError& error)
+      : json_(json), place_(std::move(place)), error_(error) {
+    if (!json.is_object()) error_.report(place_, "an object", "found " + json.dump());
+  }
+
+  bool has(const char* key) const { return json_.is_object() && json_.contains(key); }
+  const Json& operator[](const char* key) const {
+    static const Json kNull;
+    return has(key) ? json_.at(key) : kNull;
+  }
+  std::string place(const char* key) const { return member(place_, key); }
+  const std::string& place() const { return place_; }
+
+  std::string text(const char* key) const {
+    const Json& value = (*this)[key];
+    if (value.is_string()) return value.get<std::string>();
+    error_.report(place(key), "a string", "found " + value.dump());
+    return {};
+  }
+  std::uint64_t size(const char* key) const { return read_size((*this)[key], place(key), error_); }
+  std::uint8_t byte(const char* key) const {
+    const Json& value = (*this)[key];
+    if (value.is_number_unsigned() && value.get<std::uint64_t>() <= 255)
+      return value.get<std::uint8_t>();
+    error_.report(place(key), "a byte: an integer from 0 to 255", "found " + value.dump());
+    return 0;
+  }
+  // The index of the text in `names`.
+  std::size_t one_of(const char* key, std::span<const std::string_view> names) const {
+    return index_of(text(key), place(key), names);
+  }
+  std::vector<std::string> texts(const char* key,
+                                 std::span<const std::string_view> names = {}) const {
+    std::vector<std::string> result;
+    if (!has(key)) return result;
+    const Json& list = (*this)[key];
+    if (!list.is_array()) error_.report(place(key), "an array", "found " + list.dump());
+    for (std::size_t i = 0; list.is_array() && i < list.size(); ++i) {
+      const std::string here = element(place(key), i);
+      if (!list[i].is_string()) {
+        error_.report(here, "a string", "found " + list[i].dump());
+        continue;
+      }
+      result.push_back(list[i].get<std::string>());
+      if (!names.empty()) index_of(result.back(), here, names);
+    }
+    return result;
+  }
+  // Nothing but these members.
+  void only(std::initializer_list<std::string_view> keys) const {
+    if (!json_.is_object()) return;
+    for (const auto& [key, value] : json_.items())
+      if (std::ranges::find(keys, key) == keys.end())
+        error_.report(member(place_, key),
+                      fmt::format("no such member here, only: {}", fmt::join(keys, ", ")));
+  }
+  FirstError& error() const { return error_; }
+
+ private:
+  std::size_t index_of(const std::string& text, const std::string& where,
+                       std::span<const std::string_view> names) const {
+    const auto found = std::ranges::find(names, text);
+    if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
+    error_.report(where, fmt::format("one of {}", fmt::join(names, ", ")),
+                  fmt::format("found \"{}\"", text));
+    return 0;
+  }
+
+  const Json& json_;
+  std::string place_;
+  FirstError& error_;
+};
+
+Write read_write(const Object& object) {
+  Write write;
+  if (object.has("write")) {
+    write.kind = Write::Kind::data;
+    write.pattern = object.byte("write");
+    write.offset = object.size("at");
+    write.length = object.size("length");
+    return write;
+  }
+  write.kind = object.has("zero") ? Write::Kind::zero : Write::Kind::discard;
+  const char* key = object.has("zero") ? "zero" : "discard";
+  if (object[key] != Json(true)) object.error().report(object.place(key), "true");
+  write.offset = object.size("at");
+  write.length = object.size("length");
+  return write;
+}
+
+Image read_image(const std::string& name, const Object& object) {
+  static constexpr std::array<std::string_view, 2> kFormats = {"raw", "qcow2"};
+  Image image;
+  image.name = name;
+  image.file = object.has("file") ? object.text("file") : name;
+  image.format = static_cast<Image::Format>(object.one_of("format", kFormats));
+  image.size = object.size("size");
+  if (object.has("cluster_size")) {
+    if (image.format == Image::Format::raw)
+      object.error().report(object.place("cluster_size"), "no cluster size for a raw image");
+    image.cluster_size = object.size("cluster_size");
+  }
+  if (object.has("backing")) image.backing = object.text("backing");
+  const Json& writes = object["writes"];
+  for (std::size_t i = 0; i < writes.size(); ++i)
+    image.writes.push_back(
+        read_write(Object(writes[i], element(object.place("writes"), i), object.error())));
+  return image;
+}
+
+// Images in an order in which they can be made; among equals by name.
+std::vector<Image> in_order(const std::map<std::string, Image>& images, const Draft& draft,
+                            FirstError& error) {
+  std::vector<Image> ordered;
+  std::set<std::string> done;
+  bool progress = true;
+  while (ordered.size() < images.size() && progress) {
+    progress = false;
+    for (const auto& [name, image] : images) {
+      if (done.contains(name) || (!image.backing.empty() && !done.contains(image.backing)))
+        continue;
+      ordered.push_back(image);
+      done.insert(name);
+      progress = true;
+    }
+  }
+  for (const auto& [name, image] : images) {
+    if (done.contains(name)) continue;
+    const std::string place = member(draft.images.at(name).place, "backing");
+    if (!images.contains(image.backing))
+      error.report(place, fmt::format("the name of an image, not \"{}\"", image.backing),
+                   "in " + draft.id);
+  }
+  for (const auto& [name, image] : images)
+    if (!done.contains(name))
+      error.report(member(draft.images.at(name).place, "backing"),
+                   "a backing chain that ends, not a cycle", "in " + draft.id);
+  return ordered;
+}
+
+std::optional<CallExpectation> read_expectation(const Object& step) {
+  if (!step.has("expect")) return std::nullopt;
+  const Object object(step["expect"], step.place("expect"), step.error());
+  if (!object.has("error")) {
+    object.only({"ok"});
+    if (object["ok"] != Json(true))
+      step.error().report(object.place(), R"({"ok": true} or {"error": {…}})");
+    return CallExpectation{};
+  }
+  object.only({"error"});
+  const Object failure(object["error"], object.place("error"), step.error());
+  failure.only({"domain", "code", "message"});
+  return CallExpectation{
+      DomainError{failure.text("domain"), failure.text("code"), failure.text("message")}};
+}
+
+CallStep read_call(const Object& step) {
+  CallStep call;
+  call.api = static_cast<CallStep::Api>(step.one_of("call", kApiNames));
+  call.disk = step.text("disk");
+  call.expect = read_expectation(step);
+  const bool is_rebase = call.api == CallStep::Api::block_rebase;
+  const bool is_abort = call.api == CallStep::Api::block_job_abort;
+  if (is_rebase) {
+    if (!step.has("base"))
+      step.error().report(step.place(), "a member \"base\": a path, or null");
+    else if (!step["base"].is_null())
+      call.base = step.text("base");
+    call.flags = step.texts("flags", kBlockRebaseFlags);
+  } else {
+    if (step.has("base")) step.error().report(step.place("base"), "a base for blockRebase only");
+    call.flags = is_abort ? step.texts("flags", kBlockJobAbortFlags)
+                          : step.texts("flags", kBlockJobSetSpeedFlags);
+  }
+  if (step.has("bandwidth")) {
+    if (is_abort) step.error().report(step.place("bandwidth"), "no bandwidth for blockJobAbort");
+    call.bandwidth = step.size("bandwidth");
+  } else if (!is_rebase && !is_abort) {
+    step.error().report(step.place(), "a member \"bandwidth\"");
+  }
+  return call;
+}
+
+QmpStep read_qmp(const Object& step) {
+  QmpStep qmp;
+  qmp.command = step.text("qmp");
+  qmp.arguments = step["arguments"];
+  if (step.has("expect")) qmp.expect = step["expect"];
+  for (const char* key : {"arguments", "expect"})
+    if (step.has(key) && !step[key].is_object())
+      step.error().report(step.place(key), "an object", "found " + step[key].dump());
+  return qmp;
+}
+
+GuestStep read_guest(const Object& step) {
+  using Operation = GuestStep::Operation;
+  GuestStep guest;
+  guest.operation = static_cast<Operation>(step.one_of("guest", kGuestOperations));
+  guest.disk = step.text("disk");
+  const bool has_pattern =
+      guest.operation == Operation::write || guest.operation == Operation::read;
+  const bool has_range = guest.operation != Operation::flush;
+  if (has_range) {
+    guest.offset = step.size("at");
+    guest.length = step.size("length");
+  }
+  if (has_pattern) guest.pattern = step.byte("pattern");
+  for (const auto& [key, wanted] : {std::pair<const char*, bool>{"pattern", has_pattern},
+                                    {"at", has_range},
+                                    {"length", has_range}})
+    if (step.has(key) && !wanted)
+      step.error().report(step.place(key),
+                          fmt::format("no such member for \"{}\"", step.text("guest")));
+  return guest;
+}
+
+WaitStep read_wait(const Object& step) {
+  static constexpr std::array<std::string_view, 4> kStatuses = {"ready", "completed", "canceled",
+                                                                "failed"};
+  WaitStep wait;
+  if (step.has("wait")) {
+    wait.status = step.text("wait");
+    step.one_of("wait", kStatuses);
+    wait.disk = step.text("disk");
+    return wait;
+  }
+  wait.event = step.text("wait-event");
+  wait.data = step["data"];
+  if (step.has("data") && !wait.data.is_object())
+    step.error().report(step.place("data"), "an object", "found " + wait.data.dump());
+  return wait;
+}
+
+CheckStep read_check(const Object& step) {
+  CheckStep check;
+  check.disk = step.text("check");
+  if (step.has("guest")) check.guest = step.text("guest");
+  if (step.has("chain")) check.chain = step.texts("chain");
+  return check;
+}
+
+Step read_step(const Placed& placed, FirstError& error) {
+  const Object step(placed.value, placed.place, error);
+  if (step.has("call")) return {read_call(step), placed.place};
+  if (step.has("qmp")) return {read_qmp(step), placed.place};
+  if (step.has("check")) return {read_check(step), placed.place};
+  if (step.has("guest")) return {read_guest(step), placed.place};
+  return {read_wait(step), placed.place};
+}
+
+}  // namespace
+
+Scenario read_draft(const Draft& draft, FirstError& error) {
+  Scenario scenario{.id = draft.id,
+                    .file = error.file(),
+                    .title = draft.title,
+                    .because = draft.because,
+                    .images = {},
+                    .disks = {},
+                    .steps = {}};
+  std::map<std::string, Image> images;
+  for (const auto& [name, placed] : draft.images)
+    images.emplace(name, read_image(name, Object(placed.value, placed.place, error)));
+  scenario.images = in_order(images, draft, error);
+  for (const Placed& placed : draft.disks) {
+    const Object disk(placed.value, placed.place, error);
+    scenario.disks.push_back({disk.text("target"), disk.text("source")});
+  }
+  for (const Placed& placed : draft.steps) scenario.steps.push_back(read_step(placed, error));
+  return scenario;
+}
+
+}  // namespace conformance

@@ -1,0 +1,31 @@
+// A draft's JSON to a Scenario: types, defaults, spelling.
+
+#pragma once
+
+#include <cstdint>
+
+#include "conformance/scenario/matrix.h"
+
+namespace conformance {
+
+// Reads one draft.  Images come out with backing images first; what names what is not yet checked
+// (check_meaning does that), except that backing images must exist and have no cycle.
+Scenario read_draft(const Draft& draft, FirstError& error);
+
+// A size: an integer, or text such as "64k".
+std::uint64_t read_size(const Json& value, const std::string& place, FirstError& error);
+
+// The names of libvirt's flags, as scenario files spell them.
+inline constexpr std::array<std::string_view, 7> kBlockRebaseFlags = {
+    "shallow", "reuse-ext", "copy-raw", "copy", "relative", "copy-dev", "bandwidth-bytes"};
+inline constexpr std::array<std::string_view, 2> kBlockJobAbortFlags = {"async", "pivot"};
+inline constexpr std::array<std::string_view, 1> kBlockJobSetSpeedFlags = {"bandwidth-bytes"};
+
+// The API calls, as scenario files spell them; the order is CallStep::Api's.
+inline constexpr std::array<std::string_view, 3> kApiNames = {"blockRebase", "blockJobAbort",
+                                                              "blockJobSetSpeed"};
+// The guest's operations; the order is GuestStep::Operation's.
+inline constexpr std::array<std::string_view, 5> kGuestOperations = {"write", "zero", "discard",
+                                                                     "flush", "read"};
+
+}  // namespace conformance

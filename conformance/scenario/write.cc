@@ -1,0 +1,142 @@
+// A Scenario back to a file's text: one line for each image, disk and step.
+
+#include <fmt/format.h>
+
+#include "conformance/scenario/load.h"
+#include "conformance/scenario/read.h"
+#include "sim/base/size.h"
+
+namespace conformance {
+namespace {
+
+using Ordered = nlohmann::ordered_json;
+
+// On one line, with a space after colons and commas.
+std::string one_line(const Ordered& value) {
+  if (!value.is_structured()) return value.dump();
+  std::string inner;
+  for (const auto& [key, item] : value.items()) {
+    if (!inner.empty()) inner += ", ";
+    if (value.is_object()) inner += Ordered(key).dump() + ": ";
+    inner += one_line(item);
+  }
+  return value.is_object() ? "{" + inner + "}" : "[" + inner + "]";
+}
+
+Ordered write_json(const Write& write) {
+  Ordered json;
+  if (write.kind == Write::Kind::data)
+    json["write"] = write.pattern;
+  else
+    json[write.kind == Write::Kind::zero ? "zero" : "discard"] = true;
+  json["at"] = sim::format_size(write.offset);
+  json["length"] = sim::format_size(write.length);
+  return json;
+}
+
+Ordered image_json(const Image& image) {
+  const bool is_raw = image.format == Image::Format::raw;
+  Ordered json;
+  if (image.file != image.name) json["file"] = image.file;
+  json["format"] = is_raw ? "raw" : "qcow2";
+  json["size"] = sim::format_size(image.size);
+  if (!is_raw && image.cluster_size != Image().cluster_size)
+    json["cluster_size"] = sim::format_size(image.cluster_size);
+  if (!image.backing.empty()) json["backing"] = image.backing;
+  for (const Write& write : image.writes) json["writes"].push_back(write_json(write));
+  return json;
+}
+
+Ordered step_json(const CallStep& step) {
+  Ordered json;
+  json["call"] = kApiNames[static_cast<std::size_t>(step.api)];
+  json["disk"] = step.disk;
+  if (step.api == CallStep::Api::block_rebase)
+    json["base"] = step.base ? Ordered(*step.base) : Ordered();
+  if (step.api != CallStep::Api::block_job_abort) json["bandwidth"] = step.bandwidth;
+  if (!step.flags.empty()) json["flags"] = step.flags;
+  if (step.expect && step.expect->error) {
+    const DomainError& error = *step.expect->error;
+    Ordered& expected = json["expect"]["error"];
+    expected["domain"] = error.domain;
+    expected["code"] = error.code;
+    expected["message"] = error.message;
+  } else if (step.expect) {
+    json["expect"]["ok"] = true;
+  }
+  return json;
+}
+
+Ordered step_json(const QmpStep& step) {
+  Ordered json;
+  json["qmp"] = step.command;
+  if (!step.arguments.is_null()) json["arguments"] = step.arguments;
+  if (step.expect) json["expect"] = *step.expect;
+  return json;
+}
+
+Ordered step_json(const GuestStep& step) {
+  using Operation = GuestStep::Operation;
+  Ordered json;
+  json["guest"] = kGuestOperations[static_cast<std::size_t>(step.operation)];
+  json["disk"] = step.disk;
+  if (step.operation != Operation::flush) {
+    json["at"] = sim::format_size(step.offset);
+    json["length"] = sim::format_size(step.length);
+  }
+  if (step.operation == Operation::write || step.operation == Operation::read)
+    json["pattern"] = step.pattern;
+  return json;
+}
+
+Ordered step_json(const WaitStep& step) {
+  Ordered json;
+  if (step.event.empty()) {
+    json["wait"] = step.status;
+    json["disk"] = step.disk;
+    return json;
+  }
+  json["wait-event"] = step.event;
+  if (!step.data.is_null()) json["data"] = step.data;
+  return json;
+}
+
+Ordered step_json(const CheckStep& step) {
+  Ordered json;
+  json["check"] = step.disk;
+  if (step.guest) json["guest"] = *step.guest;
+  if (step.chain) json["chain"] = *step.chain;
+  return json;
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += (text.empty() ? "\n    " : ",\n    ") + line;
+  return text.empty() ? text : text + "\n  ";
+}
+
+}  // namespace
+
+std::string to_json_text(const Scenario& scenario) {
+  std::vector<std::string> images;
+  std::vector<std::string> disks;
+  std::vector<std::string> steps;
+  for (const Image& image : scenario.images)
+    images.push_back(Ordered(image.name).dump() + ": " + one_line(image_json(image)));
+  for (const Disk& disk : scenario.disks) {
+    Ordered json;
+    json["target"] = disk.target;
+    json["source"] = disk.source;
+    disks.push_back(one_line(json));
+  }
+  for (const Step& step : scenario.steps)
+    steps.push_back(
+        one_line(std::visit([](const auto& action) { return step_json(action); }, step.action)));
+  return fmt::format(
+      "{{\n  \"title\": {},\n  \"because\": {},\n  \"images\": {{{}}},\n  \"disks\": [{}],\n"
+      "  \"steps\": [{}]\n}}\n",
+      Ordered(scenario.title).dump(), Ordered(scenario.because).dump(), joined(images),
+      joined(disks), joined(steps));
+}
+
+}  // namespace conformance
