@@ -4,10 +4,10 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "conformance/domain/source.h"
+#include "conformance/target/domain_error.h"
 #include "conformance/target/files.h"
 
 namespace conformance {

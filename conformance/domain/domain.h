@@ -13,7 +13,6 @@
 #pragma once
 
 #include <deque>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,7 +49,8 @@ enum BlockJobInfoFlag : std::uint32_t { kInfoBandwidthBytes = 1U << 0 };
 class Domain final : public DomainApi {
  public:
   // Reads each disk's chain from the images' headers, adds its nodes from the bottom up, and plugs
-  // one virtio-blk-pci device per disk into a machine that has none.  Both ports outlive the domain.
+  // one virtio-blk-pci device per disk into a machine that has none.  Both ports outlive the
+  // domain.
   static DomainResult<std::unique_ptr<Domain>> start(Hypervisor& hypervisor, Files& files,
                                                      DomainDefinition definition);
 
@@ -78,24 +78,30 @@ class Domain final : public DomainApi {
     bool reuse = false;
     std::unique_ptr<Source> mirror;
   };
-  struct Disk {
-    std::string target;
-    std::string alias;  // "virtio-disk0"
-    std::unique_ptr<Source> source;
-    std::optional<CopyJob> job;
-  };
   // How a job that is gone went.
   struct JobEnd {
     bool failed = false;
     std::string error;  // query-jobs' "error"; may be empty
   };
+  struct Disk {
+    std::string target;
+    std::string alias;  // "virtio-disk0"
+    std::unique_ptr<Source> source;
+    std::optional<CopyJob> job;
+    JobEnd last_end;  // of the job before
+  };
   struct CopyRequest {
     std::string path;
-    std::string format;  // empty: not said
+    std::string format;       // empty: not said
     std::uint64_t speed = 0;  // bytes/s; 0 is unlimited
     bool shallow = false;
     bool reuse = false;
     bool block_device = false;
+  };
+  // What QEMU says of a node, in bytes.
+  struct Sizes {
+    std::uint64_t capacity = 0;
+    std::uint64_t cluster = 0;  // 0: it has none
   };
 
   Domain(Hypervisor& hypervisor, Files& files, bool persistent)
@@ -109,31 +115,38 @@ class Domain final : public DomainApi {
   // The same where libvirt does not look at the answer.
   DomainResult<void> execute_ignoring(std::string_view command, const Json& arguments);
   void number(Source& top);
-  DomainResult<void> attach(Source& source, const Json& backing_node, bool read_only);
+  DomainResult<void> attach_storage(Source& source);
+  // `backing` null: opened with "backing": null, where the format can have one.
+  DomainResult<void> attach_format(Source& source, const Source* backing, bool read_only);
   DomainResult<void> attach_chain(Source& top, bool read_only);
   // Removes the nodes of this one image, format before storage, ignoring refusals.
-  DomainResult<void> detach(Source& source);
-  DomainResult<void> detach_chain(Source& top);
+  DomainResult<void> detach(const Source& source);
+  DomainResult<void> detach_chain(const Source& top);
 
   // block_copy.cc
   DomainResult<void> pull(const std::string& disk, const std::optional<std::string>& base,
                           std::uint32_t flags);
   DomainResult<void> copy(const std::string& disk, CopyRequest request);
   DomainResult<void> check_destination(const Disk& disk, const CopyRequest& request) const;
-  DomainResult<std::unique_ptr<Source>> prepare_mirror(const CopyRequest& request);
-  DomainResult<void> start_copy(Disk& disk, const CopyRequest& request, Source& mirror);
-  DomainResult<void> open_mirror(Disk& disk, const CopyRequest& request, Source& mirror);
+  DomainResult<void> start_copy(Disk& disk, const CopyRequest& request);
+  DomainResult<void> open_image(Source& mirror);
   DomainResult<void> create_image(const Disk& disk, const CopyRequest& request, Source& mirror);
+  DomainResult<void> create_raw(const Sizes& sizes, Source& mirror);
+  DomainResult<void> create_qcow2(const Source& source, const Sizes& sizes, const Source* beneath,
+                                  Source& mirror);
+  DomainResult<Sizes> sizes_of(const Source& source);
+  // Returns when the job is gone.
   DomainResult<void> run_create_job(const std::string& id, Json options);
 
   // block_job.cc
   DomainResult<void> pivot(CopyJob& job);
-  DomainResult<void> wait_for_end(Disk& disk, const std::string& id, JobEnd& end);
+  DomainResult<JobEnd> wait_for_end(Disk& disk);
   DomainResult<void> take_events();
-  DomainResult<void> wait_for_event();
+  DomainResult<void> wait_for_event(const std::string& what);
   DomainResult<void> handle(const Event& event);
   DomainResult<void> conclude(Disk& disk);
   DomainResult<JobEnd> dismiss(const std::string& id);
+  // The mirror becomes the disk's source.
   DomainResult<void> take_over(Disk& disk);
   void emit(const Disk& disk, std::string_view status);
 
@@ -143,12 +156,7 @@ class Domain final : public DomainApi {
   unsigned next_index_ = 1;
   std::deque<Disk> disks_;
   std::deque<BlockJobEvent> events_;
-  // A create job in progress: libvirt waits for it inside the call.
-  std::string create_job_;
-  bool create_concluded_ = false;
-  // The end of the copy that a synchronous call waits for.
-  std::string awaited_job_;
-  std::optional<JobEnd> awaited_end_;
+  std::string create_job_;  // the create job that a call waits for; empty when it has concluded
 };
 
 }  // namespace conformance

@@ -99,9 +99,9 @@ inline Failure refused(std::string_view command, const std::string& desc) {
 
 // Finding the backing chain (storage_source.c).  Texts from the library; libvirt runs as root here.
 inline Failure no_storage_file(const std::string& path) {
-  return make("STORAGE", "SYSTEM_ERROR",
-              "Cannot access storage file '" + path +
-                  "' (as uid:0, gid:0): No such file or directory");
+  return make(
+      "STORAGE", "SYSTEM_ERROR",
+      "Cannot access storage file '" + path + "' (as uid:0, gid:0): No such file or directory");
 }
 inline Failure no_backing_file(const std::string& path, const std::string& of) {
   return make("STORAGE", "SYSTEM_ERROR",

@@ -20,7 +20,9 @@ struct Source {
   // N of the nodes libvirt-N-storage and libvirt-N-format; never used twice in one domain.
   // 0: not given yet.
   unsigned index = 0;
-  bool in_hypervisor = false;  // its two nodes exist
+  // Which of its two nodes were added.
+  bool storage_open = false;
+  bool format_open = false;
   Backing backing = Backing::unknown;
   std::unique_ptr<Source> beneath;  // set exactly when `backing` is known
 

@@ -1,0 +1,218 @@
+// virDomainBlockRebase: its checks in libvirt's order, and the start of a copy.
+
+#include <limits>
+#include <utility>
+
+#include "conformance/domain/chain.h"
+#include "conformance/domain/domain.h"
+#include "conformance/domain/errors.h"
+#include "conformance/domain/reply.h"
+
+namespace conformance {
+
+namespace {
+
+constexpr std::uint64_t kMaxBytes = std::numeric_limits<std::int64_t>::max();
+constexpr std::uint32_t kNeedCopy =
+    kRebaseShallow | kRebaseReuseExt | kRebaseCopyRaw | kRebaseCopyDev;
+constexpr std::uint32_t kSupported =
+    kNeedCopy | kRebaseCopy | kRebaseRelative | kRebaseBandwidthBytes;
+
+bool is_target_failure(const DomainFailure& failure) {
+  return std::holds_alternative<TargetFailure>(failure);
+}
+
+}  // namespace
+
+DomainResult<void> Domain::block_rebase(const std::string& disk,
+                                        const std::optional<std::string>& base,
+                                        std::uint64_t bandwidth, std::uint32_t flags) {
+  // The public API's checks come before the driver's.
+  if ((flags & kRebaseCopy) != 0) {
+    if (!base) return errors::null_argument("base", "virDomainBlockRebase");
+  } else if ((flags & kNeedCopy) != 0) {
+    return errors::flags_need_copy();
+  }
+  if ((flags & ~kSupported) != 0)
+    return errors::unsupported_flags(flags & ~kSupported, "qemuDomainBlockRebase");
+  if ((flags & kRebaseCopy) == 0) return pull(disk, base, flags);
+
+  if ((flags & kRebaseBandwidthBytes) == 0) {
+    if (bandwidth > kMaxBytes >> 20) return errors::bandwidth_overflow();
+    bandwidth <<= 20;
+  }
+  if ((flags & kRebaseRelative) != 0) return errors::relative_backing();
+  if (!base->starts_with('/')) return errors::relative_target();
+  if (bandwidth > kMaxBytes) return errors::bandwidth_bytes_overflow();
+  return copy(disk, {.path = *base,
+                     .format = (flags & kRebaseCopyRaw) != 0 ? "raw" : "",
+                     .speed = bandwidth,
+                     .shallow = (flags & kRebaseShallow) != 0,
+                     .reuse = (flags & kRebaseReuseExt) != 0,
+                     .block_device = (flags & kRebaseCopyDev) != 0});
+}
+
+DomainResult<void> Domain::pull(const std::string& disk, const std::optional<std::string>& base,
+                                std::uint32_t flags) {
+  if ((flags & kRebaseRelative) != 0 && !base) return errors::relative_without_base();
+  if (auto taken = take_events(); !taken) return taken;
+  auto found = find(disk);
+  if (!found) return std::unexpected(std::move(found).error());
+  if ((*found)->job) return errors::copy_active((*found)->target);
+  return errors::not_in_this_version("blockRebase without COPY (pull)");
+}
+
+DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
+  if (auto taken = take_events(); !taken) return taken;
+  auto found = find(name);
+  if (!found) return std::unexpected(std::move(found).error());
+  Disk& disk = **found;
+  if (disk.job) return errors::copy_active(disk.target);
+  if (persistent_) return errors::not_transient();
+
+  // With nothing beneath, a shallow copy is a full one.
+  if (disk.source->backing != Backing::known) request.shallow = false;
+  if (request.shallow && !request.reuse && request.format == "raw")
+    return errors::shallow_into_raw(disk.target);
+  if (auto fit = check_destination(disk, request); !fit) return fit;
+
+  if (request.format.empty() && !request.reuse) request.format = disk.source->format;
+  if (request.format.empty()) {
+    auto probed = probe_format(files_, request.path);
+    if (!probed) return std::unexpected(std::move(probed).error());
+    request.format = *std::move(probed);
+  }
+  if (!request.reuse)
+    if (auto created = files_.create(request.path, 0); !created)
+      return errors::cannot_create(created.error().desc);
+
+  auto started = start_copy(disk, request);
+  // libvirt unlinks what it created or was given empty.
+  if (!started && !request.reuse && !is_target_failure(started.error()))
+    static_cast<void>(files_.remove(request.path).ok());
+  return started;
+}
+
+DomainResult<void> Domain::check_destination(const Disk& disk, const CopyRequest& request) const {
+  const auto size = files_.size(request.path);
+  if (!size) {
+    if (request.reuse || request.block_device)
+      return errors::destination_missing(disk.target, request.path);
+    return {};
+  }
+  if (*size != 0 && !request.reuse) return errors::destination_exists(disk.target, request.path);
+  // Files has regular files only.
+  if (request.block_device) return errors::not_a_block_device(disk.target, request.path);
+  return {};
+}
+
+DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
+  auto mirror = std::make_unique<Source>();
+  mirror->path = request.path;
+  mirror->format = request.format;
+  number(*mirror);
+  if (request.reuse && request.shallow && can_have_backing(request.format)) {
+    // The chain its header names is opened at the pivot only, but found and numbered now.
+    auto chain = read_chain(files_, request.path, request.format);
+    if (!chain) return std::unexpected(std::move(chain).error());
+    mirror->backing = (*chain)->backing;
+    mirror->beneath = std::move((*chain)->beneath);
+    if (mirror->beneath) number(*mirror->beneath);
+  } else if (!request.shallow) {
+    mirror->backing = Backing::terminated;
+  }
+
+  auto opened = request.reuse ? open_image(*mirror) : create_image(disk, request, *mirror);
+  if (!opened) return opened;
+  CopyJob job;
+  job.id = "copy-" + disk.target + "-" + disk.source->format_node();
+  job.shallow = request.shallow;
+  job.reuse = request.reuse;
+  Json arguments = {{"job-id", job.id},
+                    {"device", disk.source->format_node()},
+                    {"target", mirror->format_node()},
+                    {"sync", request.shallow ? "top" : "full"},
+                    {"auto-finalize", true},
+                    {"auto-dismiss", false}};
+  if (request.speed != 0) arguments["speed"] = request.speed;
+  if (auto mirroring = execute("blockdev-mirror", arguments); !mirroring) {
+    if (!is_target_failure(mirroring.error()))
+      if (auto undone = detach(*mirror); !undone) return undone;
+    return std::unexpected(std::move(mirroring).error());
+  }
+  job.mirror = std::move(mirror);
+  disk.job = std::move(job);
+  return {};
+}
+
+DomainResult<void> Domain::open_image(Source& mirror) {
+  auto opened = attach_storage(mirror);
+  if (opened) opened = attach_format(mirror, nullptr, false);
+  if (!opened && !is_target_failure(opened.error()))
+    if (auto undone = detach(mirror); !undone) return undone;
+  return opened;
+}
+
+DomainResult<void> Domain::create_image(const Disk& disk, const CopyRequest& request,
+                                        Source& mirror) {
+  auto sizes = sizes_of(*disk.source);
+  if (!sizes) return std::unexpected(std::move(sizes).error());
+  const Source* beneath = request.shallow ? disk.source->beneath.get() : nullptr;
+  auto created = mirror.format == "raw" ? create_raw(*sizes, mirror)
+                                        : create_qcow2(*disk.source, *sizes, beneath, mirror);
+  if (created) created = attach_format(mirror, beneath, false);
+  if (created || is_target_failure(created.error())) return created;
+  // Two levels of libvirt undo the same, so QEMU is told twice.
+  if (auto undone = detach(mirror); !undone) return undone;
+  if (auto undone = detach(mirror); !undone) return undone;
+  return created;
+}
+
+DomainResult<void> Domain::create_raw(const Sizes& sizes, Source& mirror) {
+  auto created =
+      run_create_job("create-" + mirror.storage_node(),
+                     {{"driver", "file"}, {"filename", mirror.path}, {"size", sizes.capacity}});
+  if (!created) return created;
+  return attach_storage(mirror);
+}
+
+DomainResult<void> Domain::create_qcow2(const Source& source, const Sizes& sizes,
+                                        const Source* beneath, Source& mirror) {
+  if (auto storage = attach_storage(mirror); !storage) return storage;
+  Json options = {
+      {"driver", mirror.format}, {"file", mirror.storage_node()}, {"size", sizes.capacity}};
+  if (source.format == mirror.format && sizes.cluster != 0) options["cluster-size"] = sizes.cluster;
+  if (beneath != nullptr) {
+    options["backing-file"] = beneath->path;
+    options["backing-fmt"] = beneath->format;
+  }
+  return run_create_job("create-" + mirror.format_node(), std::move(options));
+}
+
+DomainResult<Domain::Sizes> Domain::sizes_of(const Source& source) {
+  auto nodes = execute("query-named-block-nodes", {{"flat", true}});
+  if (!nodes) return std::unexpected(std::move(nodes).error());
+  const std::string name = source.format_node();
+  for (const Json& node : *nodes) {
+    if (!reply::is(node, "node-name", name)) continue;
+    const Json& image = reply::member(node, "image");
+    if (!reply::member(image, "virtual-size").is_number_integer()) break;
+    return Sizes{.capacity = reply::number(image, "virtual-size"),
+                 .cluster = reply::number(image, "cluster-size")};
+  }
+  return errors::no_capacity(name);
+}
+
+DomainResult<void> Domain::run_create_job(const std::string& id, Json options) {
+  auto created = execute("blockdev-create", {{"job-id", id}, {"options", std::move(options)}});
+  if (!created) return std::unexpected(std::move(created).error());
+  create_job_ = id;
+  while (!create_job_.empty())
+    if (auto waited = wait_for_event("job " + id + " to conclude"); !waited) return waited;
+  auto end = dismiss(id);
+  if (!end) return std::unexpected(std::move(end).error());
+  if (end->failed) return errors::cannot_format(end->error);
+  return {};
+}
+
+}  // namespace conformance

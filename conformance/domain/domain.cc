@@ -1,0 +1,139 @@
+#include "conformance/domain/domain.h"
+
+#include <utility>
+
+#include "conformance/domain/chain.h"
+#include "conformance/domain/errors.h"
+#include "conformance/domain/reply.h"
+
+namespace conformance {
+
+DomainResult<std::unique_ptr<Domain>> Domain::start(Hypervisor& hypervisor, Files& files,
+                                                    DomainDefinition definition) {
+  std::unique_ptr<Domain> domain(new Domain(hypervisor, files, definition.persistent));
+  for (const DiskDefinition& disk : definition.disks)
+    if (auto added = domain->add_disk(disk); !added)
+      return std::unexpected(std::move(added).error());
+  return domain;
+}
+
+DomainResult<void> Domain::add_disk(const DiskDefinition& definition) {
+  auto top = read_chain(files_, definition.path, definition.format);
+  if (!top) return std::unexpected(std::move(top).error());
+  Disk& disk = disks_.emplace_back();
+  disk.target = definition.target;
+  disk.alias = "virtio-disk" + std::to_string(disks_.size() - 1);
+  disk.source = *std::move(top);
+  number(*disk.source);
+  if (auto attached = attach_chain(*disk.source, false); !attached) return attached;
+  auto plugged = execute(
+      "device_add",
+      {{"driver", "virtio-blk-pci"}, {"drive", disk.source->format_node()}, {"id", disk.alias}});
+  if (!plugged) return std::unexpected(std::move(plugged).error());
+  return {};
+}
+
+DomainResult<Domain::Disk*> Domain::find(const std::string& disk) {
+  for (Disk& candidate : disks_)
+    if (candidate.target == disk || candidate.source->path == disk) return &candidate;
+  return errors::no_such_disk(disk);
+}
+
+DomainResult<Json> Domain::execute(std::string_view command, const Json& arguments) {
+  auto reply = hypervisor_.execute(command, arguments);
+  if (!reply) return std::unexpected(std::move(reply).error());
+  if (const Json& error = reply::member(*reply, "error"); !error.is_null())
+    return errors::refused(command, reply::text(error, "desc"));
+  if (reply->is_object() && reply->contains("return")) return std::move((*reply)["return"]);
+  return std::unexpected(TargetFailure{
+      TargetFailure::Kind::harness,
+      "reply to " + std::string(command) + " is neither return nor error: " + reply->dump()});
+}
+
+DomainResult<void> Domain::execute_ignoring(std::string_view command, const Json& arguments) {
+  auto reply = hypervisor_.execute(command, arguments);
+  if (!reply) return std::unexpected(std::move(reply).error());
+  return {};
+}
+
+// libvirt numbers a chain from the top down.
+void Domain::number(Source& top) {
+  for (Source* source = &top; source != nullptr; source = source->beneath.get())
+    source->index = next_index_++;
+}
+
+DomainResult<void> Domain::attach_storage(Source& source) {
+  auto added = execute("blockdev-add", {{"driver", "file"},
+                                        {"filename", source.path},
+                                        {"node-name", source.storage_node()},
+                                        {"auto-read-only", true},
+                                        {"discard", "unmap"}});
+  if (!added) return std::unexpected(std::move(added).error());
+  source.storage_open = true;
+  return {};
+}
+
+DomainResult<void> Domain::attach_format(Source& source, const Source* backing, bool read_only) {
+  Json arguments = {{"node-name", source.format_node()},
+                    {"read-only", read_only},
+                    {"driver", source.format},
+                    {"file", source.storage_node()}};
+  if (can_have_backing(source.format))
+    arguments["backing"] = backing != nullptr ? Json(backing->format_node()) : Json(nullptr);
+  auto added = execute("blockdev-add", arguments);
+  if (!added) return std::unexpected(std::move(added).error());
+  source.format_open = true;
+  return {};
+}
+
+DomainResult<void> Domain::attach_chain(Source& top, bool read_only) {
+  if (top.beneath)
+    if (auto lower = attach_chain(*top.beneath, true); !lower) return lower;
+  if (auto storage = attach_storage(top); !storage) return storage;
+  return attach_format(top, top.beneath.get(), read_only);
+}
+
+DomainResult<void> Domain::detach(const Source& source) {
+  if (source.format_open)
+    if (auto gone = execute_ignoring("blockdev-del", {{"node-name", source.format_node()}}); !gone)
+      return gone;
+  if (source.storage_open)
+    return execute_ignoring("blockdev-del", {{"node-name", source.storage_node()}});
+  return {};
+}
+
+DomainResult<void> Domain::detach_chain(const Source& top) {
+  for (const Source* source = &top; source != nullptr; source = source->beneath.get())
+    if (auto gone = detach(*source); !gone) return gone;
+  return {};
+}
+
+DomainResult<Chain> Domain::chain(const std::string& disk) {
+  auto found = find(disk);
+  if (!found) return std::unexpected(std::move(found).error());
+  Chain chain;
+  for (const Source* source = (*found)->source.get(); source != nullptr;
+       source = source->beneath.get()) {
+    chain.links.push_back({source->path, source->format});
+    chain.terminated = source->backing == Backing::terminated;
+  }
+  return chain;
+}
+
+DomainResult<std::optional<MirrorState>> Domain::mirror(const std::string& disk) {
+  auto found = find(disk);
+  if (!found) return std::unexpected(std::move(found).error());
+  const auto& job = (*found)->job;
+  if (!job) return std::nullopt;
+  constexpr std::string_view kReady[] = {"", "yes", "abort", "pivot"};
+  return MirrorState{job->mirror->path, job->mirror->format, "copy",
+                     std::string(kReady[std::to_underlying(job->state)])};
+}
+
+DomainResult<std::string> Domain::qdev(const std::string& disk) {
+  auto found = find(disk);
+  if (!found) return std::unexpected(std::move(found).error());
+  return "/machine/peripheral/" + (*found)->alias + "/virtio-backend";
+}
+
+}  // namespace conformance
