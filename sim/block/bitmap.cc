@@ -1,0 +1,32 @@
+#include "sim/block/bitmap.h"
+
+#include <algorithm>
+
+namespace sim::block {
+
+void DirtyBitmap::assign(std::uint64_t offset, std::uint64_t length, bool dirty) {
+  if (length == 0 || offset >= size_) return;
+  const std::uint64_t last = std::min(offset + length, size_) - 1;
+  for (std::uint64_t i = offset / granularity_; i <= last / granularity_; ++i) {
+    if (dirty_[i] == dirty) continue;
+    dirty_[i] = dirty;
+    dirty_granules_ += dirty ? 1 : -1;
+  }
+}
+
+std::optional<std::uint64_t> DirtyBitmap::next_dirty(std::uint64_t from) const {
+  if (dirty_granules_ == 0) return std::nullopt;
+  for (std::uint64_t i = from / granularity_; i < dirty_.size(); ++i)
+    if (dirty_[i]) return i * granularity_;
+  return std::nullopt;
+}
+
+std::uint64_t DirtyBitmap::count() const {
+  if (dirty_granules_ == 0) return 0;
+  std::uint64_t bytes = dirty_granules_ * granularity_;
+  const std::uint64_t tail = size_ % granularity_;
+  if (tail != 0 && dirty_.back()) bytes -= granularity_ - tail;
+  return bytes;
+}
+
+}  // namespace sim::block

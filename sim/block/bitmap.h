@@ -1,0 +1,50 @@
+// A dirty bitmap: which granules of a node were written.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/base/bytes.h"
+
+namespace sim::block {
+
+class DirtyBitmap {
+ public:
+  // Covers `size` bytes in granules of `granularity` bytes (a power of two); all clean.
+  DirtyBitmap(std::string name, std::uint64_t size, std::uint64_t granularity)
+      : name_(std::move(name)),
+        size_(size),
+        granularity_(granularity),
+        dirty_(div_up(size, granularity)) {}
+
+  const std::string& name() const { return name_; }  // empty: a job's own
+  std::uint64_t granularity() const { return granularity_; }
+
+  // Marks every granule that [offset, offset + length) touches; what is beyond the size is ignored.
+  void set(std::uint64_t offset, std::uint64_t length) { assign(offset, length, true); }
+  void reset(std::uint64_t offset, std::uint64_t length) { assign(offset, length, false); }
+  bool is_dirty(std::uint64_t offset) const { return dirty_[offset / granularity_]; }
+
+  // Offset of the first dirty granule at or after `from`, a multiple of the granularity.
+  std::optional<std::uint64_t> next_dirty(std::uint64_t from) const;
+  // Dirty bytes: dirty granules, the last one counted as far as it exists.
+  std::uint64_t count() const;
+
+  bool recording = true;
+  bool busy = false;
+  bool persistent = false;
+
+ private:
+  void assign(std::uint64_t offset, std::uint64_t length, bool dirty);
+
+  std::string name_;
+  std::uint64_t size_;
+  std::uint64_t granularity_;
+  std::vector<bool> dirty_;
+  std::uint64_t dirty_granules_ = 0;
+};
+
+}  // namespace sim::block

@@ -1,0 +1,173 @@
+// blockdev-add, blockdev-del, blockdev-create.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "sim/command/context.h"
+#include "sim/driver/open.h"
+#include "sim/job/create.h"
+#include "sim/qcow2/create.h"
+
+namespace sim::command {
+
+namespace {
+
+using qmp::Argument;
+using qmp::Presence;
+using qmp::Type;
+
+Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
+
+Task<Result<Json>> blockdev_add(Context& context, Json arguments) {
+  CO_TRY(const block::NodePtr node,
+         co_await driver::open_node(context.graph, std::move(arguments), true));
+  node->monitor_owned = true;
+  co_return Json::object();
+}
+
+// Closes a node that nobody needs any more, and the children that were made for it alone.
+Task<Result<>> release(Context& context, block::NodePtr node) {
+  Result<> closed = co_await node->close();
+  context.graph.remove(*node);
+  std::vector<block::NodePtr> children;
+  for (const block::EdgePtr& edge : node->children()) children.push_back(edge->node());
+  node.reset();
+  for (block::NodePtr& child : children)
+    if (child->parents().empty() && !child->monitor_owned)
+      CO_TRY_OK(co_await release(context, std::move(child)));
+  co_return closed;
+}
+
+Result<> check_deletable(const block::Node& node) {
+  for (const block::Edge* edge : node.parents())
+    if (edge->parent() == nullptr) return generic(fmt::format("Node {} is in use", node.name()));
+  if (!node.busy_reason.empty())
+    return generic(fmt::format("Node '{}' is busy: {}", node.name(), node.busy_reason));
+  for (const block::Edge* edge : node.parents())
+    if (edge->role() == "backing" && !edge->parent()->is_filter())
+      return generic(fmt::format("Node '{}' is busy: node is used as backing hd of '{}'",
+                                 node.name(), edge->parent()->name()));
+  if (!node.monitor_owned)
+    return generic(fmt::format("Node {} is not owned by the monitor", node.name()));
+  if (!node.parents().empty())
+    return generic(fmt::format("Block device {} is in use", node.name()));
+  return ok();
+}
+
+constexpr std::array kDelArguments = {Argument{"node-name", Type::string, Presence::required}};
+
+Task<Result<Json>> blockdev_del(Context& context, Json arguments) {
+  const std::string name = arguments["node-name"].get<std::string>();
+  block::NodePtr node = context.graph.find(name);
+  if (!node) co_return generic(fmt::format("Failed to find node with node-name='{}'", name));
+  CO_TRY_OK(check_deletable(*node));
+  (void)co_await release(context, std::move(node));  // QEMU does not report a failing close
+  co_return Json::object();
+}
+
+// --- blockdev-create -----------------------------------------------------------------------------
+
+constexpr std::array kCreateArguments = {Argument{"job-id", Type::string, Presence::required},
+                                         Argument{"options", Type::object, Presence::required}};
+constexpr std::array kCreateFile = {
+    Argument{"driver", Type::string, Presence::required},
+    Argument{"filename", Type::string, Presence::required},
+    Argument{"size", Type::whatever, Presence::required},
+    Argument{"preallocation", Type::string, Presence::optional, "off"},
+    Argument{"nocow", Type::boolean},
+};
+constexpr std::array kCreateQcow2 = {
+    Argument{"driver", Type::string, Presence::required},
+    Argument{"file", Type::whatever, Presence::required},
+    Argument{"size", Type::whatever, Presence::required},
+    Argument{"version", Type::string, Presence::optional, "v3"},
+    Argument{"backing-file", Type::string},
+    Argument{"backing-fmt", Type::string, Presence::optional, "file|qcow2|raw"},
+    Argument{"cluster-size", Type::whatever},
+};
+
+Result<> check_size(const Json& options, std::string_view name) {
+  if (!options.contains(name) || options[name].is_number_integer()) return ok();
+  return generic(fmt::format("Parameter 'options.{}' expects uint64", name));
+}
+
+Task<Result<>> create_file(Context& context, Json options) {
+  const std::string path = options["filename"].get<std::string>();
+  auto created = context.graph.files().create(path);
+  if (!created) {
+    Error error = std::move(created).error();
+    error.desc = fmt::format("Could not create '{}': {}", path, error.desc);
+    co_return error;
+  }
+  co_await context.world.scheduler.yield();
+  co_return co_await (*created)->truncate(options["size"].get<std::uint64_t>());
+}
+
+Task<Result<>> create_qcow2(Context& context, Json options) {
+  block::NodePtr file;
+  if (options["file"].is_string()) {
+    CO_TRY(file, block::find_node(context.graph, options["file"].get<std::string>()));
+  } else {
+    CO_TRY(file, co_await driver::open_node(context.graph, options["file"], false));
+  }
+  for (const block::Edge* edge : file->parents())
+    if (edge->parent() != nullptr)
+      co_return generic(fmt::format(
+          "Permission conflict on node '{}': permissions 'write, resize' are both required by an "
+          "unnamed block device (uses node '{}' as 'root' child) and unshared by node '{}' (uses "
+          "node '{}' as '{}' child).",
+          file->name(), file->name(), edge->parent()->name(), file->name(), edge->role()));
+  if (file->storage() == nullptr)
+    co_return generic("Driver of the file node does not support this in this version");
+  qcow2::CreateOptions wanted;
+  const std::uint64_t cluster = options.value("cluster-size", std::uint64_t{65536});
+  if (!is_power_of_two(cluster) || cluster < 512 || cluster > 2_MiB)
+    co_return generic("Cluster size must be a power of two between 512 and 2048k");
+  wanted.cluster_bits = static_cast<std::uint32_t>(std::countr_zero(cluster));
+  wanted.size = options["size"].get<std::uint64_t>();
+  if (wanted.size % 512 != 0) co_return generic("Image size must be a multiple of 512 bytes");
+  wanted.backing_file = options.value("backing-file", "");
+  wanted.backing_format = options.value("backing-fmt", "");
+  if (wanted.backing_file.empty() && !wanted.backing_format.empty())
+    co_return generic("Backing format cannot be used without backing file");
+  co_await context.world.scheduler.yield();
+  co_return co_await qcow2::create(*file->storage(), std::move(wanted));
+}
+
+Task<Result<Json>> blockdev_create(Context& context, Json arguments) {
+  const Json& options = arguments["options"];
+  if (!options.contains("driver")) co_return generic("Parameter 'options.driver' is missing");
+  if (!options["driver"].is_string())
+    co_return generic("Invalid parameter type for 'options.driver', expected: string");
+  const std::string driver = options["driver"].get<std::string>();
+  const bool is_file = driver == "file";
+  if (!is_file && driver != "qcow2") {
+    if (driver == "raw") co_return generic("Driver does not support blockdev-create");
+    co_return generic(fmt::format("Parameter 'driver' does not accept value '{}'", driver));
+  }
+  CO_TRY_OK(is_file ? qmp::validate(kCreateFile, options, "options.")
+                    : qmp::validate(kCreateQcow2, options, "options."));
+  CO_TRY_OK(check_size(options, "size"));
+  CO_TRY_OK(check_size(options, "cluster-size"));
+  const std::string id = arguments["job-id"].get<std::string>();
+  CO_TRY_OK(context.jobs.check_new_id(id));
+  context.jobs.start(std::make_shared<job::Create>(
+      context.world, id, [&context, is_file, options = Json(options)]() -> Task<Result<>> {
+        return is_file ? create_file(context, options) : create_qcow2(context, options);
+      }));
+  co_return Json::object();
+}
+
+constexpr std::array kCommands = {
+    Command{{"blockdev-add", {}, true}, blockdev_add},
+    Command{{"blockdev-create", kCreateArguments}, blockdev_create},
+    Command{{"blockdev-del", kDelArguments}, blockdev_del},
+};
+
+}  // namespace
+
+std::span<const Command> blockdev_commands() { return kCommands; }
+
+}  // namespace sim::command

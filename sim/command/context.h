@@ -1,0 +1,65 @@
+// What QMP commands work on: the parts of one machine.
+
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sim/block/graph.h"
+#include "sim/device/virtio_blk.h"
+#include "sim/job/job.h"
+#include "sim/job/mirror.h"
+#include "sim/qmp/declaration.h"
+#include "sim/qmp/events.h"
+#include "sim/qmp/profile.h"
+
+namespace sim::command {
+
+struct Context {
+  World& world;
+  const qmp::Profile& profile;
+  block::Graph& graph;
+  job::Jobs& jobs;
+  qmp::Events& events;
+  std::vector<std::unique_ptr<device::VirtioBlk>>& devices;
+  std::string& standard_output;  // what the process printed: qemu-io's texts go there
+  bool& negotiated;              // qmp_capabilities was given
+  bool& quitting;
+  job::MirrorCanary mirror_canary = job::MirrorCanary::none;
+};
+
+using Handler = Task<Result<Json>> (*)(Context&, Json arguments);
+
+struct Command {
+  qmp::Declaration declaration;
+  Handler run;
+};
+
+// One table per area; each stands at the end of its file.
+std::span<const Command> blockdev_commands();
+std::span<const Command> mirror_commands();
+std::span<const Command> job_commands();
+std::span<const Command> query_commands();
+std::span<const Command> transaction_commands();
+std::span<const Command> device_commands();
+std::span<const Command> control_commands();
+std::span<const Command> monitor_commands();
+
+// Checks and runs one request; the reply has the request's id.
+Task<Json> execute(Context& context, Json input);
+
+// Every command's declaration, by name.
+std::vector<const Command*> all_commands();
+
+// Finds by node name with "Cannot find device='x' nor node-name='x'".
+inline Result<block::NodePtr> node_or_device(Context& context, const std::string& name) {
+  return block::find_node(context.graph, name);
+}
+
+// Pauses every job and waits until none does anything: what QEMU's drained sections do.
+Task<void> drain_begin(Context& context);
+void drain_end(Context& context);
+
+}  // namespace sim::command

@@ -1,0 +1,169 @@
+#include "sim/command/hmp/qemu_io.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "sim/base/size.h"
+
+namespace sim::command::hmp {
+
+std::vector<std::string> split_words(std::string_view line) {
+  std::vector<std::string> words;
+  std::string word;
+  bool inside = false, quoted = false;
+  for (const char c : line) {
+    if (c == '"') {
+      quoted = !quoted;
+      inside = true;
+    } else if (c == ' ' && !quoted) {
+      if (inside) words.push_back(std::move(word));
+      word.clear();
+      inside = false;
+    } else {
+      word += c;
+      inside = true;
+    }
+  }
+  if (inside) words.push_back(std::move(word));
+  return words;
+}
+
+namespace {
+
+struct Verb {
+  std::string name;
+  std::optional<std::uint8_t> pattern;
+  bool zero = false, unmap = false, quiet = false;
+  std::vector<std::string> operands;
+};
+
+// The text that is printed when the line cannot be understood, or the verb.
+std::expected<Verb, std::string> read_verb(const std::vector<std::string>& words) {
+  Verb verb;
+  verb.name = words.front();
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (word == "-P" && i + 1 < words.size()) {
+      const std::string& text = words[++i];
+      unsigned value = 0;
+      const bool hexadecimal = text.starts_with("0x");
+      const char* begin = text.data() + (hexadecimal ? 2 : 0);
+      const auto [end, status] =
+          std::from_chars(begin, text.data() + text.size(), value, hexadecimal ? 16 : 10);
+      if (status != std::errc{} || end != text.data() + text.size() || value > 255)
+        return std::unexpected(fmt::format("{} is not a valid pattern byte\n", text));
+      verb.pattern = static_cast<std::uint8_t>(value);
+    } else if (word == "-z") {
+      verb.zero = true;
+    } else if (word == "-u") {
+      verb.unmap = true;
+    } else if (word == "-q") {
+      verb.quiet = true;
+    } else {
+      verb.operands.push_back(word);
+    }
+  }
+  return verb;
+}
+
+std::string human_size(std::uint64_t bytes) {
+  if (bytes != 0 && bytes % 1_MiB == 0) return fmt::format("{} MiB", bytes / 1_MiB);
+  if (bytes != 0 && bytes % 1_KiB == 0) return fmt::format("{} KiB", bytes / 1_KiB);
+  return fmt::format("{} bytes", bytes);
+}
+
+// Virtual time does not pass during a request: the rate says so.
+std::string report(std::string_view done, std::uint64_t offset, std::uint64_t length) {
+  return fmt::format("{} {}/{} bytes at offset {}\n{}, 1 ops; 00.00 sec (inf)\n", done, length,
+                     length, offset, human_size(length));
+}
+
+struct Range {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
+std::expected<Range, std::string> read_range(const Verb& verb) {
+  if (verb.operands.size() < 2)
+    return std::unexpected(
+        fmt::format("bad argument count {} to {}, expected at least 2 arguments\n",
+                    verb.operands.size(), verb.name));
+  Range range;
+  for (const auto& [text, into] :
+       {std::pair{&verb.operands[0], &range.offset}, std::pair{&verb.operands[1], &range.length}}) {
+    const auto size = parse_size(*text);
+    if (!size)
+      return std::unexpected(fmt::format(
+          "Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {}\n", *text));
+    *into = *size;
+  }
+  return range;
+}
+
+Task<std::string> run_read(device::VirtioBlk& device, Verb verb, Range range) {
+  std::vector<std::byte> buffer(range.length);
+  if (const Result<> done = co_await device.read(range.offset, buffer); !done)
+    co_return fmt::format("read failed: {}\n", done.error().desc);
+  std::string text;
+  if (verb.pattern) {
+    const std::byte wanted{*verb.pattern};
+    if (!std::ranges::all_of(buffer, [&](std::byte b) { return b == wanted; }))
+      text = fmt::format("Pattern verification failed at offset {}, {} bytes\n", range.offset,
+                         range.length);
+  }
+  if (!verb.quiet) text += report("read", range.offset, range.length);
+  co_return text;
+}
+
+Task<std::string> run_write(device::VirtioBlk& device, Verb verb, Range range) {
+  Result<> done = ok();
+  if (verb.zero) {
+    done = co_await device.write_zeroes(range.offset, range.length, verb.unmap);
+  } else {
+    const std::vector<std::byte> buffer(range.length, std::byte{verb.pattern.value_or(0xcd)});
+    done = co_await device.write(range.offset, buffer);
+  }
+  if (!done) co_return fmt::format("write failed: {}\n", done.error().desc);
+  co_return verb.quiet ? std::string() : report("wrote", range.offset, range.length);
+}
+
+Task<std::string> run_discard(device::VirtioBlk& device, Verb verb, Range range) {
+  if (const Result<> done = co_await device.discard(range.offset, range.length); !done)
+    co_return fmt::format("discard failed: {}\n", done.error().desc);
+  co_return verb.quiet ? std::string() : report("discard", range.offset, range.length);
+}
+
+}  // namespace
+
+Task<void> run_qemu_io(device::VirtioBlk& device, std::string verb_line, std::string& output) {
+  const std::vector<std::string> words = split_words(verb_line);
+  if (words.empty()) co_return;
+  const auto verb = read_verb(words);
+  if (!verb) {
+    output += verb.error();
+    co_return;
+  }
+  if (verb->name == "flush") {
+    if (const Result<> done = co_await device.flush(); !done)
+      output += fmt::format("flush failed: {}\n", done.error().desc);
+    co_return;
+  }
+  if (verb->name != "read" && verb->name != "write" && verb->name != "discard") {
+    output += fmt::format("command \"{}\" not found\n", verb->name);
+    co_return;
+  }
+  const auto range = read_range(*verb);
+  if (!range)
+    output += range.error();
+  else if (verb->name == "read")
+    output += co_await run_read(device, *verb, *range);
+  else if (verb->name == "write")
+    output += co_await run_write(device, *verb, *range);
+  else
+    output += co_await run_discard(device, *verb, *range);
+}
+
+}  // namespace sim::command::hmp

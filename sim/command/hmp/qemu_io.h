@@ -1,0 +1,19 @@
+// HMP's `qemu-io -d QDEV "verb …"`: requests as the guest makes them.
+
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "sim/command/context.h"
+
+namespace sim::command::hmp {
+
+// Splits a command line into words at spaces; double quotes keep a word together.
+std::vector<std::string> split_words(std::string_view line);
+
+// Runs one verb against the device's backend.  What qemu-io prints is appended to `output` (QEMU's
+// own standard output: the QMP reply stays empty, whether the request succeeded or not).
+Task<void> run_qemu_io(device::VirtioBlk& device, std::string verb_line, std::string& output);
+
+}  // namespace sim::command::hmp

@@ -1,0 +1,139 @@
+// job-… and block-job-…: verbs on jobs.
+
+#include "sim/job/job.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "sim/command/context.h"
+
+namespace sim::command {
+
+namespace {
+
+using qmp::Argument;
+using qmp::Presence;
+using qmp::Type;
+
+using JobPtr = std::shared_ptr<job::Job>;
+
+constexpr std::array kId = {Argument{"id", Type::string, Presence::required}};
+constexpr std::array kDevice = {Argument{"device", Type::string, Presence::required}};
+constexpr std::array kCancel = {Argument{"device", Type::string, Presence::required},
+                                Argument{"force", Type::boolean}};
+constexpr std::array kSetSpeed = {Argument{"device", Type::string, Presence::required},
+                                  Argument{"speed", Type::integer, Presence::required}};
+
+Result<JobPtr> find_job(Context& context, const std::string& id) {
+  if (JobPtr job = context.jobs.find(id)) return job;
+  return Error{ErrorClass::generic, "Job not found"};
+}
+
+Result<JobPtr> find_block_job(Context& context, const std::string& id) {
+  JobPtr job = context.jobs.find(id);
+  if (job && job->is_block_job()) return job;
+  return Error{ErrorClass::device_not_active, fmt::format("Block job '{}' not found", id)};
+}
+
+// job-VERB { id }
+template <auto verb>
+Task<Result<Json>> job_verb(Context& context, Json arguments) {
+  CO_TRY(const JobPtr job, find_job(context, arguments["id"].get<std::string>()));
+  CO_TRY_OK((*job.*verb)());
+  co_return Json::object();
+}
+
+Task<Result<Json>> job_cancel(Context& context, Json arguments) {
+  CO_TRY(const JobPtr job, find_job(context, arguments["id"].get<std::string>()));
+  CO_TRY_OK(job->cancel(true));
+  co_return Json::object();
+}
+
+// block-job-VERB { device } or { id }
+template <auto verb>
+Task<Result<Json>> block_job_verb(Context& context, Json arguments) {
+  const std::string_view key = arguments.contains("device") ? "device" : "id";
+  CO_TRY(const JobPtr job, find_block_job(context, arguments[key].get<std::string>()));
+  CO_TRY_OK((*job.*verb)());
+  co_return Json::object();
+}
+
+Task<Result<Json>> block_job_cancel(Context& context, Json arguments) {
+  const std::string device = arguments["device"].get<std::string>();
+  CO_TRY(const JobPtr job, find_block_job(context, device));
+  const bool force = arguments.value("force", false);
+  if (!force && job->is_user_paused())
+    co_return Error{ErrorClass::generic,
+                    fmt::format("The block job for device '{}' is currently paused", device)};
+  CO_TRY_OK(job->cancel(force));
+  co_return Json::object();
+}
+
+Task<Result<Json>> block_job_set_speed(Context& context, Json arguments) {
+  CO_TRY(const JobPtr job, find_block_job(context, arguments["device"].get<std::string>()));
+  CO_TRY_OK(job->set_speed(arguments["speed"].get<std::int64_t>()));
+  co_return Json::object();
+}
+
+Task<Result<Json>> query_jobs(Context& context, Json) {
+  Json list = Json::array();
+  for (const JobPtr& job : context.jobs.all()) {
+    Json entry = {{"id", job->id()},
+                  {"type", job->type()},
+                  {"status", job::name_of(job->status())},
+                  {"current-progress", job->progress().current},
+                  {"total-progress", job->progress().total}};
+    if (!job->error().empty()) entry["error"] = job->error();
+    list.push_back(std::move(entry));
+  }
+  co_return list;
+}
+
+Task<Result<Json>> query_block_jobs(Context& context, Json) {
+  Json list = Json::array();
+  for (const JobPtr& job : context.jobs.all()) {
+    if (!job->is_block_job()) continue;
+    Json entry = {{"device", job->id()},
+                  {"type", job->type()},
+                  {"status", job::name_of(job->status())},
+                  {"len", job->progress().total},
+                  {"offset", job->progress().current},
+                  {"speed", job->speed()},
+                  {"busy", job->is_busy()},
+                  {"paused", job->is_user_paused() || job->is_paused()},
+                  {"ready", job->is_ready()},
+                  {"io-status", "ok"},
+                  {"auto-finalize", job->settings().auto_finalize},
+                  {"auto-dismiss", job->settings().auto_dismiss}};
+    if (!job->error().empty()) entry["error"] = job->error();
+    list.push_back(std::move(entry));
+  }
+  co_return list;
+}
+
+using job::Job;
+
+constexpr std::array kCommands = {
+    Command{{"block-job-cancel", kCancel}, block_job_cancel},
+    Command{{"block-job-complete", kDevice}, block_job_verb<&Job::complete>},
+    Command{{"block-job-dismiss", kId}, block_job_verb<&Job::dismiss>},
+    Command{{"block-job-finalize", kId}, block_job_verb<&Job::finalize>},
+    Command{{"block-job-pause", kDevice}, block_job_verb<&Job::pause>},
+    Command{{"block-job-resume", kDevice}, block_job_verb<&Job::resume>},
+    Command{{"block-job-set-speed", kSetSpeed}, block_job_set_speed},
+    Command{{"job-cancel", kId}, job_cancel},
+    Command{{"job-complete", kId}, job_verb<&Job::complete>},
+    Command{{"job-dismiss", kId}, job_verb<&Job::dismiss>},
+    Command{{"job-finalize", kId}, job_verb<&Job::finalize>},
+    Command{{"job-pause", kId}, job_verb<&Job::pause>},
+    Command{{"job-resume", kId}, job_verb<&Job::resume>},
+    Command{{"query-block-jobs", {}}, query_block_jobs},
+    Command{{"query-jobs", {}}, query_jobs},
+};
+
+}  // namespace
+
+std::span<const Command> job_commands() { return kCommands; }
+
+}  // namespace sim::command

@@ -1,0 +1,108 @@
+// blockdev-mirror.
+
+#include "sim/job/mirror.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "sim/command/context.h"
+
+namespace sim::command {
+
+namespace {
+
+using qmp::Argument;
+using qmp::Presence;
+using qmp::Type;
+
+constexpr std::array kArguments = {
+    Argument{"job-id", Type::string},
+    Argument{"device", Type::string, Presence::required},
+    Argument{"target", Type::string, Presence::required},
+    Argument{"replaces", Type::string},
+    Argument{"sync", Type::string, Presence::required, "full|top|none|incremental|bitmap"},
+    Argument{"speed", Type::integer},
+    Argument{"granularity", Type::uint32},
+    Argument{"buf-size", Type::integer},
+    Argument{"on-source-error", Type::string, Presence::optional, "report|ignore|enospc|stop|auto"},
+    Argument{"on-target-error", Type::string, Presence::optional, "report|ignore|enospc|stop|auto"},
+    Argument{"filter-node-name", Type::string},
+    Argument{"copy-mode", Type::string, Presence::optional, "background|write-blocking"},
+    Argument{"auto-finalize", Type::boolean},
+    Argument{"auto-dismiss", Type::boolean},
+};
+
+Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
+
+// What is declared but not simulated is refused by name, never silently ignored.
+Result<> check_simulated(const Json& arguments) {
+  for (const std::string_view policy : {"on-source-error", "on-target-error"}) {
+    const std::string value = arguments.value(policy, "report");
+    if (value != "report" && value != "ignore")
+      return generic(fmt::format("understudy: {}={} is not in this version", policy, value));
+  }
+  if (arguments.value("copy-mode", "background") != "background")
+    return generic("understudy: copy-mode=write-blocking is not in this version");
+  for (const std::string_view name : {"replaces", "filter-node-name"})
+    if (arguments.contains(name))
+      return generic(fmt::format("understudy: '{}' is not in this version", name));
+  return ok();
+}
+
+Result<job::MirrorSync> read_sync(const std::string& sync) {
+  if (sync == "full") return job::MirrorSync::full;
+  if (sync == "top") return job::MirrorSync::top;
+  if (sync == "none") return job::MirrorSync::none;
+  return generic(fmt::format("Sync mode '{}' not supported", sync));
+}
+
+job::OnError read_policy(const Json& arguments, std::string_view name) {
+  return arguments.value(name, "report") == "ignore" ? job::OnError::ignore : job::OnError::report;
+}
+
+// QEMU's "root block node": not below another node, unless a device uses it as well.
+Result<> check_root(const block::Node& node) {
+  bool below_a_node = false;
+  for (const block::Edge* edge : node.parents()) {
+    if (edge->parent() == nullptr) return ok();
+    below_a_node = true;
+  }
+  if (below_a_node) return generic("Need a root block node");
+  return ok();
+}
+
+Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
+  job::MirrorSettings settings;
+  CO_TRY(settings.source, node_or_device(context, arguments["device"].get<std::string>()));
+  CO_TRY_OK(check_root(*settings.source));
+  CO_TRY(settings.target, node_or_device(context, arguments["target"].get<std::string>()));
+  CO_TRY(settings.sync, read_sync(arguments["sync"].get<std::string>()));
+  settings.granularity = arguments.value("granularity", std::uint64_t{0});
+  const std::int64_t buffer = arguments.value("buf-size", std::int64_t{0});
+  const std::int64_t speed = arguments.value("speed", std::int64_t{0});
+  settings.job.id = arguments.value("job-id", settings.source->monitor_owned ? "" : "job");
+  settings.job.auto_finalize = arguments.value("auto-finalize", true);
+  settings.job.auto_dismiss = arguments.value("auto-dismiss", true);
+  settings.on_source_error = read_policy(arguments, "on-source-error");
+  settings.on_target_error = read_policy(arguments, "on-target-error");
+  CO_TRY_OK(check_simulated(arguments));
+  if (buffer < 0) co_return generic("Invalid parameter 'buf-size'");
+  settings.buf_size = static_cast<std::uint64_t>(buffer);
+  CO_TRY_OK(job::Mirror::check(settings));
+  CO_TRY_OK(context.jobs.check_new_id(settings.job.id));
+  if (speed < 0) co_return generic("Parameter 'speed' expects a non-negative value");
+  settings.speed = static_cast<std::uint64_t>(speed);
+  CO_TRY(std::shared_ptr<job::Mirror> mirror,
+         job::Mirror::make(context.graph, std::move(settings), context.mirror_canary));
+  context.jobs.start(std::move(mirror));
+  co_return Json::object();
+}
+
+constexpr std::array kCommands = {Command{{"blockdev-mirror", kArguments}, blockdev_mirror}};
+
+}  // namespace
+
+std::span<const Command> mirror_commands() { return kCommands; }
+
+}  // namespace sim::command

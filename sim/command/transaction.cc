@@ -1,0 +1,185 @@
+// blockdev-snapshot, block-dirty-bitmap-add and -remove, alone or together in a transaction.
+//
+// Each is an action: checked and done in turn, undone in reverse if a later one fails.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+
+#include "sim/command/context.h"
+
+namespace sim::command {
+
+namespace {
+
+using qmp::Argument;
+using qmp::Presence;
+using qmp::Type;
+
+using Undo = std::function<void()>;
+
+Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
+
+// --- blockdev-snapshot ---------------------------------------------------------------------------
+
+constexpr std::array kSnapshot = {Argument{"node", Type::string, Presence::required},
+                                  Argument{"overlay", Type::string, Presence::required}};
+
+Result<> check_overlay(const block::Node& node, const block::Node& overlay) {
+  if (!node.busy_reason.empty() && node.busy_reason.find("mirror") == std::string::npos)
+    return generic(fmt::format("Node '{}' is busy: {}", node.name(), node.busy_reason));
+  for (const block::Edge* edge : node.parents())
+    if (edge->parent() != nullptr && edge->role() == "backing" && !edge->parent()->is_filter() &&
+        edge->parent() != &overlay)
+      return generic(fmt::format("Node '{}' is busy: node is used as backing hd of '{}'",
+                                 node.name(), edge->parent()->name()));
+  if (!overlay.parents().empty()) return generic("The overlay is already in use");
+  if (overlay.backing() != nullptr) return generic("The overlay already has a backing image");
+  if (overlay.read_only) return generic("Block node is read-only");
+  if (overlay.driver() != "qcow2") return generic("The overlay does not support backing images");
+  return ok();
+}
+
+Result<Undo> snapshot(Context& context, const Json& arguments) {
+  TRY(const block::NodePtr node, node_or_device(context, arguments["node"].get<std::string>()));
+  TRY(const block::NodePtr overlay,
+      node_or_device(context, arguments["overlay"].get<std::string>()));
+  TRY_OK(check_overlay(*node, *overlay));
+  const std::vector<block::Edge*> moved = node->parents();
+  block::replace_node(node, overlay, nullptr);
+  overlay->set_backing(node);
+  return Undo([node, overlay, moved] {
+    overlay->set_backing(nullptr);
+    for (block::Edge* edge : moved) edge->point_at(node);
+  });
+}
+
+// --- bitmaps -------------------------------------------------------------------------------------
+
+constexpr std::array kBitmapAdd = {
+    Argument{"node", Type::string, Presence::required},
+    Argument{"name", Type::string, Presence::required}, Argument{"granularity", Type::uint32},
+    Argument{"persistent", Type::boolean}, Argument{"disabled", Type::boolean}};
+constexpr std::array kBitmapRemove = {Argument{"node", Type::string, Presence::required},
+                                      Argument{"name", Type::string, Presence::required}};
+
+std::shared_ptr<block::DirtyBitmap> find_bitmap(const block::Node& node, const std::string& name) {
+  for (const auto& bitmap : node.bitmaps)
+    if (bitmap->name() == name) return bitmap;
+  return nullptr;
+}
+
+Result<Undo> bitmap_add(Context& context, const Json& arguments) {
+  const std::string name = arguments["name"].get<std::string>();
+  TRY(const block::NodePtr node, node_or_device(context, arguments["node"].get<std::string>()));
+  if (name.empty()) return generic("Bitmap name cannot be empty");
+  const std::uint64_t cluster = node->cluster_size();
+  const std::uint64_t usual =
+      cluster == 0 ? 64_KiB : std::clamp<std::uint64_t>(cluster, 4_KiB, 64_KiB);
+  const std::uint64_t granularity = arguments.value("granularity", usual);
+  if (granularity < 512 || !is_power_of_two(granularity))
+    return generic("Granularity must be power of 2 and at least 512");
+  if (arguments.value("persistent", false))
+    return generic("understudy: persistent bitmaps are not in this version");
+  if (find_bitmap(*node, name)) return generic(fmt::format("Bitmap already exists: {}", name));
+  if (name.size() > 1023) return generic(fmt::format("Bitmap name too long: {}", name));
+  auto bitmap = std::make_shared<block::DirtyBitmap>(name, node->size(), granularity);
+  bitmap->recording = !arguments.value("disabled", false);
+  node->bitmaps.push_back(bitmap);
+  return Undo([node, bitmap] { std::erase(node->bitmaps, bitmap); });
+}
+
+Result<Undo> bitmap_remove(Context& context, const Json& arguments) {
+  const std::string node_name = arguments["node"].get<std::string>();
+  const std::string name = arguments["name"].get<std::string>();
+  const block::NodePtr node = context.graph.find(node_name);
+  if (!node) return generic(fmt::format("Node '{}' not found", node_name));
+  auto bitmap = find_bitmap(*node, name);
+  if (!bitmap || name.empty()) return generic(fmt::format("Dirty bitmap '{}' not found", name));
+  const auto before = node->bitmaps;
+  std::erase(node->bitmaps, bitmap);
+  return Undo([node, before] { node->bitmaps = before; });
+}
+
+Result<Undo> abort_action(Context&, const Json&) {
+  return generic("Transaction aborted using Abort action");
+}
+
+// --- alone and together --------------------------------------------------------------------------
+
+struct Action {
+  std::string_view type;
+  std::span<const Argument> arguments;
+  Result<Undo> (*perform)(Context&, const Json& arguments);
+};
+constexpr std::array kActions = {
+    Action{"abort", {}, abort_action},
+    Action{"block-dirty-bitmap-add", kBitmapAdd, bitmap_add},
+    Action{"block-dirty-bitmap-remove", kBitmapRemove, bitmap_remove},
+    Action{"blockdev-snapshot", kSnapshot, snapshot},
+};
+
+template <Result<Undo> (*perform)(Context&, const Json&), bool drains>
+Task<Result<Json>> alone(Context& context, Json arguments) {
+  if (drains) co_await drain_begin(context);
+  Result<Undo> done = perform(context, arguments);
+  if (drains) drain_end(context);
+  if (!done) co_return std::move(done).error();
+  co_return Json::object();
+}
+
+Result<const Action*> read_action(const Json& action, std::size_t index) {
+  const std::string place = fmt::format("actions[{}]", index);
+  if (!action.is_object())
+    return generic(fmt::format("Invalid parameter type for '{}', expected: object", place));
+  if (!action.contains("type"))
+    return generic(fmt::format("Parameter '{}.type' is missing", place));
+  const std::string type = action["type"].is_string() ? action["type"].get<std::string>() : "";
+  const auto known = std::ranges::find(kActions, type, &Action::type);
+  if (known == kActions.end())
+    return generic(fmt::format("Parameter 'type' does not accept value '{}'", type));
+  if (!action.contains("data"))
+    return generic(fmt::format("Parameter '{}.data' is missing", place));
+  TRY_OK(qmp::validate(known->arguments, action["data"], place + ".data."));
+  return &*known;
+}
+
+constexpr std::array kTransaction = {Argument{"actions", Type::array, Presence::required},
+                                     Argument{"properties", Type::object}};
+
+Task<Result<Json>> transaction(Context& context, Json arguments) {
+  std::vector<const Action*> actions;
+  for (const Json& action : arguments["actions"]) {
+    CO_TRY(const Action* known, read_action(action, actions.size()));
+    actions.push_back(known);
+  }
+  co_await drain_begin(context);
+  std::vector<Undo> undo;
+  Result<Json> result = Json::object();
+  for (std::size_t i = 0; i < actions.size(); ++i) {
+    Result<Undo> done = actions[i]->perform(context, arguments["actions"][i]["data"]);
+    if (!done) {
+      for (; !undo.empty(); undo.pop_back()) undo.back()();
+      result = std::move(done).error();
+      break;
+    }
+    undo.push_back(*std::move(done));
+  }
+  drain_end(context);
+  co_return result;
+}
+
+constexpr std::array kCommands = {
+    Command{{"block-dirty-bitmap-add", kBitmapAdd}, alone<bitmap_add, false>},
+    Command{{"block-dirty-bitmap-remove", kBitmapRemove}, alone<bitmap_remove, false>},
+    Command{{"blockdev-snapshot", kSnapshot}, alone<snapshot, true>},
+    Command{{"transaction", kTransaction}, transaction},
+};
+
+}  // namespace
+
+std::span<const Command> transaction_commands() { return kCommands; }
+
+}  // namespace sim::command

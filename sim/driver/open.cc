@@ -1,0 +1,179 @@
+#include "sim/driver/open.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <span>
+
+namespace sim::driver {
+
+using block::Graph;
+using block::NodePtr;
+
+bool is_well_formed_id(std::string_view name) {
+  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  return !name.empty() && is_letter(name.front()) && std::ranges::all_of(name, [&](char c) {
+    return is_letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+  });
+}
+
+enum class OptionType : unsigned char {
+  string,
+  boolean,
+  size,
+  reference,
+  reference_or_null,
+  object
+};
+
+struct Option {
+  std::string_view name;
+  OptionType type;
+  bool required = false;
+  std::string_view values = {};  // an enumeration: "ignore|unmap"
+};
+
+// QAPI: BlockdevOptions' common members.
+static constexpr std::array kCommon = {
+    Option{"driver", OptionType::string, true},
+    Option{"node-name", OptionType::string},
+    Option{"discard", OptionType::string, false, "ignore|unmap"},
+    Option{"cache", OptionType::object},
+    Option{"read-only", OptionType::boolean},
+    Option{"auto-read-only", OptionType::boolean},
+    Option{"detect-zeroes", OptionType::string, false, "off|on|unmap"},
+};
+static constexpr std::array kFile = {
+    Option{"filename", OptionType::string, true},
+    Option{"locking", OptionType::string, false, "auto|on|off"},
+    Option{"aio", OptionType::string, false, "threads|native|io_uring"},
+};
+static constexpr std::array kRaw = {
+    Option{"file", OptionType::reference, true},
+    Option{"offset", OptionType::size},
+    Option{"size", OptionType::size},
+};
+static constexpr std::array kQcow2 = {
+    Option{"file", OptionType::reference, true},
+    Option{"backing", OptionType::reference_or_null},
+};
+
+struct Driver {
+  std::string_view name;
+  std::span<const Option> options;
+  Task<Result<NodePtr>> (*open)(Graph&, std::string, Json);
+};
+static constexpr std::array kDrivers = {
+    Driver{"file", kFile, open_file},
+    Driver{"raw", kRaw, open_raw},
+    Driver{"qcow2", kQcow2, open_qcow2},
+};
+
+static Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
+
+static bool accepts(std::string_view values, std::string_view value) {
+  while (!values.empty()) {
+    const std::size_t bar = values.find('|');
+    if (values.substr(0, bar) == value) return true;
+    values = bar == std::string_view::npos ? std::string_view() : values.substr(bar + 1);
+  }
+  return false;
+}
+
+static Result<> check_type(const Option& option, const Json& value) {
+  const auto wrong = [&](std::string_view expected) {
+    return generic(
+        fmt::format("Invalid parameter type for '{}', expected: {}", option.name, expected));
+  };
+  switch (option.type) {
+    case OptionType::string:
+      if (!value.is_string()) return wrong("string");
+      if (!option.values.empty() && !accepts(option.values, value.get_ref<const std::string&>()))
+        return generic(fmt::format("Parameter '{}' does not accept value '{}'", option.name,
+                                   value.get_ref<const std::string&>()));
+      return ok();
+    case OptionType::boolean:
+      if (!value.is_boolean()) return wrong("boolean");
+      return ok();
+    case OptionType::size:
+      if (!value.is_number_integer()) return wrong("integer");
+      return ok();
+    case OptionType::reference:
+      if (!value.is_string() && !value.is_object()) return wrong("BlockdevRef");
+      return ok();
+    case OptionType::reference_or_null:
+      if (!value.is_string() && !value.is_object() && !value.is_null())
+        return wrong("BlockdevRefOrNull");
+      return ok();
+    case OptionType::object:
+      if (!value.is_object()) return wrong("object");
+      return ok();
+  }
+  return ok();
+}
+
+static const Option* find_option(std::span<const Option> options, std::string_view name) {
+  const auto found = std::ranges::find(options, name, &Option::name);
+  return found == options.end() ? nullptr : &*found;
+}
+
+// Types first, in the order of the declaration, then what is missing, then what is not known: the
+// order in which QEMU's input visitor goes through a structure.
+static Result<> validate(const Driver& driver, const Json& options) {
+  for (const std::span<const Option> part : {std::span<const Option>(kCommon), driver.options}) {
+    for (const Option& option : part) {
+      const auto given = options.find(option.name);
+      if (given != options.end())
+        TRY_OK(check_type(option, *given));
+      else if (option.required)
+        return generic(fmt::format("Parameter '{}' is missing", option.name));
+    }
+  }
+  for (const auto& [name, value] : options.items())
+    if (find_option(kCommon, name) == nullptr && find_option(driver.options, name) == nullptr)
+      return generic(fmt::format("Parameter '{}' is unexpected", name));
+  return ok();
+}
+
+static Result<std::string> choose_name(Graph& graph, const Json& options, bool root) {
+  if (!options.contains("node-name")) {
+    if (root) return generic("'node-name' must be specified for the root node");
+    return graph.generate_name();
+  }
+  const std::string& name = options["node-name"].get_ref<const std::string&>();
+  if (!is_well_formed_id(name)) return generic(fmt::format("Invalid node-name: '{}'", name));
+  if (graph.find(name) != nullptr)
+    return generic(fmt::format("Duplicate nodes with node-name='{}'", name));
+  if (name.size() > 31) return generic("Node name too long");
+  return name;
+}
+
+Task<Result<NodePtr>> open_node(Graph& graph, Json options, bool root) {
+  if (!options.contains("driver")) co_return generic("Parameter 'driver' is missing");
+  if (!options["driver"].is_string())
+    co_return generic("Invalid parameter type for 'driver', expected: string");
+  const std::string driver_name = options["driver"].get<std::string>();
+  const auto driver = std::ranges::find(kDrivers, driver_name, &Driver::name);
+  if (driver == kDrivers.end())
+    co_return generic(fmt::format("Parameter 'driver' does not accept value '{}'", driver_name));
+  CO_TRY_OK(validate(*driver, options));
+  CO_TRY(std::string name, choose_name(graph, options, root));
+  const bool read_only = options.value("read-only", false);
+  const bool auto_read_only = options.value("auto-read-only", false);
+  const bool unmap = options.value("discard", "ignore") == "unmap";
+  CO_TRY(NodePtr node, co_await driver->open(graph, std::move(name), std::move(options)));
+  node->read_only = read_only;
+  node->auto_read_only = auto_read_only;
+  node->discard_unmap = unmap;
+  graph.add(node);
+  co_return node;
+}
+
+Task<Result<NodePtr>> open_child(Graph& graph, Json reference) {
+  if (!reference.is_string()) co_return co_await open_node(graph, std::move(reference), false);
+  co_return block::find_node(graph, reference.get<std::string>());
+}
+
+}  // namespace sim::driver

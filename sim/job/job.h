@@ -1,0 +1,169 @@
+// A background job: its life (rules.h), its pauses and sleeps, and how it ends.
+//
+// A concrete job derives from Job and writes its algorithm as one coroutine, run().  Everything a
+// user can do to it goes through a verb; one function changes the status.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/base/result.h"
+#include "sim/job/rules.h"
+#include "sim/world/world.h"
+
+namespace sim::job {
+
+class Job;
+
+// Who wants to know: the monitor, which turns these into events.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void status_changed(const Job& job) = 0;  // JOB_STATUS_CHANGE
+  virtual void ready(const Job& job) = 0;           // BLOCK_JOB_READY
+  virtual void pending(const Job& job) = 0;         // BLOCK_JOB_PENDING
+  virtual void completed(const Job& job) = 0;       // BLOCK_JOB_COMPLETED
+  virtual void cancelled(const Job& job) = 0;       // BLOCK_JOB_CANCELLED
+};
+
+struct Settings {
+  std::string id;
+  bool auto_finalize = true;
+  bool auto_dismiss = true;
+};
+
+struct Progress {
+  std::uint64_t current = 0;
+  std::uint64_t total = 0;
+};
+
+class Job {
+ public:
+  Job(World& world, std::string type, Settings settings);
+  virtual ~Job() = default;
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  const std::string& id() const { return settings_.id; }
+  const std::string& type() const { return type_; }
+  const Settings& settings() const { return settings_; }
+  Status status() const { return status_; }
+  Progress progress() const { return progress_; }
+  // Why it failed or was cancelled ("Operation canceled"); empty while there is nothing to say.
+  const std::string& error() const { return error_; }
+  bool is_ready() const;
+  bool is_paused() const { return paused_; }
+  bool is_user_paused() const { return user_paused_; }
+  bool is_busy() const { return busy_; }
+  // A block job proper: listed by query-block-jobs and with BLOCK_JOB_… events.
+  virtual bool is_block_job() const { return false; }
+  std::uint64_t speed() const { return speed_; }  // bytes per second, 0: no limit
+
+  // Starts the coroutine; the job must be owned by a shared_ptr.
+  void start(std::shared_ptr<Job> self, Observer& observer);
+
+  // The verbs.  Each is refused with QEMU's text when the status does not accept it.
+  Result<> cancel(bool force);
+  Result<> pause();
+  Result<> resume();
+  Result<> complete();
+  Result<> finalize();
+  Result<> dismiss();
+  Result<> set_speed(std::int64_t bytes_per_second);
+
+  // What a drain does: pauses without the user's knowing; counted.
+  void drain_begin();
+  void drain_end();
+  // True when a drain that was begun need not wait for this job any longer.
+  bool is_quiet() const { return paused_ || deferred_; }
+
+ protected:
+  // The algorithm.  An error, or being cancelled, makes the job abort.
+  virtual Task<Result<>> run() = 0;
+  // After run() succeeded: makes the result take effect; may still fail.
+  virtual Result<> prepare() { return ok(); }
+  // Lets go of nodes; called once, before the last event.
+  virtual void clean(bool success) { (void)success; }
+  // `complete` was accepted by the table.
+  virtual Result<> do_complete();
+  // A cancel before READY is always forced; jobs without READY ignore the difference.
+  virtual bool is_forced(bool force) const { return force; }
+
+  World& world() { return world_; }
+  void preset_speed(std::uint64_t bytes_per_second) { speed_ = bytes_per_second; }
+  void set_total(std::uint64_t remaining) { progress_.total = progress_.current + remaining; }
+  void advance(std::uint64_t done) { progress_.current += done; }
+  void become_ready();
+  bool cancel_requested() const { return cancel_requested_; }
+  bool is_cancelled() const { return cancel_requested_ && forced_; }
+
+  // Stays here while paused.
+  Task<void> pause_point();
+  // Sleeps, or less: any verb that wakes the job ends it.  A pause point.
+  Task<void> sleep(Duration duration);
+  // Waits until something wakes the job.  A pause point.
+  Task<void> idle();
+  // Wakes the job out of sleep() and idle(); nothing if it is busy.
+  void enter();
+
+  // How long to sleep after `bytes` more were done, so as to keep to the speed (100 ms slices; a
+  // request that exceeds what is left of a slice is let through whole).
+  Duration delay_after(std::uint64_t bytes);
+
+ private:
+  static Task<void> main(std::shared_ptr<Job> self);
+  Task<void> suspend();
+  Result<> accept(Verb verb) const;
+  void change_status(Status status);
+  void end(Result<> result);
+  void succeed();
+  void finish();
+  void abort_with(Error error);
+  void conclude();
+  bool should_pause() const { return pause_count_ > 0; }
+
+  World& world_;
+  std::string type_;
+  Settings settings_;
+  Observer* observer_ = nullptr;
+  Status status_ = Status::undefined;
+  Progress progress_;
+  std::string error_;
+  std::uint64_t speed_ = 0;
+  Instant slice_start_, slice_end_;
+  std::uint64_t dispatched_ = 0;
+
+  int pause_count_ = 0;
+  bool user_paused_ = false;
+  bool paused_ = false;
+  bool busy_ = false;  // the coroutine runs, or waits for I/O
+  bool started_ = false;
+  bool deferred_ = false;  // the coroutine has ended
+  bool cancel_requested_ = false;
+  bool forced_ = false;
+  WaitQueue entrance_;
+  std::optional<Scheduler::Ticket> timer_;
+};
+
+// All jobs of a machine, newest first.
+class Jobs {
+ public:
+  explicit Jobs(Observer& observer) : observer_(observer) {}
+
+  // "Invalid job ID 'x'", "Job ID 'x' already in use".
+  Result<> check_new_id(const std::string& id) const;
+  void start(std::shared_ptr<Job> job);
+  std::shared_ptr<Job> find(const std::string& id) const;
+  // Those that are not dismissed.
+  std::vector<std::shared_ptr<Job>> all() const;
+
+ private:
+  Observer& observer_;
+  std::vector<std::shared_ptr<Job>> jobs_;
+};
+
+}  // namespace sim::job

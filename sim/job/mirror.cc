@@ -1,0 +1,307 @@
+#include "sim/job/mirror.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace sim::job {
+
+using block::NodePtr;
+
+// Measured on 7.2: at most 16 requests at once, a run of 16 MiB at most, requests of 1 MiB.
+static constexpr unsigned kRequestsMax = 16;
+static constexpr std::uint64_t kRequestBytesMax = 1_MiB;
+static constexpr std::uint64_t kBufferDefault = 16_MiB;
+static constexpr Duration kIdle = milliseconds(100);
+
+static Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
+
+// facts: clamp(cluster of the destination, 4 KiB, 64 KiB); without clusters 64 KiB.
+static std::uint64_t default_granularity(const block::Node& target) {
+  const std::uint64_t cluster = target.cluster_size();
+  return cluster == 0 ? 64_KiB : std::clamp<std::uint64_t>(cluster, 4_KiB, 64_KiB);
+}
+
+static Result<> check_free(const block::Node& node) {
+  if (!node.busy_reason.empty())
+    return generic(fmt::format("Node '{}' is busy: {}", node.name(), node.busy_reason));
+  for (const block::Edge* edge : node.parents())
+    if (edge->parent() != nullptr && edge->role() == "backing")
+      return generic(fmt::format("Node '{}' is busy: node is used as backing hd of '{}'",
+                                 node.name(), edge->parent()->name()));
+  return ok();
+}
+
+Result<> Mirror::check(const MirrorSettings& settings) {
+  if (settings.granularity != 0) {
+    if (settings.granularity < 512 || settings.granularity > 64_MiB)
+      return generic("Parameter 'granularity' expects a value in range [512B, 64MB]");
+    if (!is_power_of_two(settings.granularity))
+      return generic("Parameter 'granularity' expects a power of 2");
+  }
+  if (settings.source == settings.target) return generic("Can't mirror node into itself");
+  return ok();
+}
+
+Result<std::shared_ptr<Mirror>> Mirror::make(block::Graph& graph, MirrorSettings settings,
+                                             MirrorCanary canary) {
+  TRY_OK(check_free(*settings.source));
+  TRY_OK(check_free(*settings.target));
+  for (const block::Edge* edge : settings.target->parents())
+    return generic(fmt::format(
+        "Permission conflict on node '{}': permissions 'consistent read, write' are both required "
+        "by {} (uses node '{}' as '{}' child) and unshared by an unnamed block device (uses node "
+        "'{}' as 'root' child).",
+        settings.target->name(),
+        edge->parent() != nullptr ? fmt::format("node '{}'", edge->parent()->name())
+                                  : std::string("block device"),
+        settings.target->name(), edge->role(), settings.target->name()));
+  auto mirror = std::make_shared<Mirror>(graph, std::move(settings), canary);
+  mirror->insert_filter();
+  return mirror;
+}
+
+Mirror::Mirror(block::Graph& graph, MirrorSettings settings, MirrorCanary canary)
+    : Job(graph.world(), "mirror", settings.job),
+      graph_(graph),
+      settings_(std::move(settings)),
+      canary_(canary),
+      request_done_(graph.world().scheduler) {
+  granularity_ =
+      settings_.granularity != 0 ? settings_.granularity : default_granularity(*settings_.target);
+  buf_size_ = settings_.buf_size != 0 ? std::max(settings_.buf_size, granularity_) : kBufferDefault;
+  preset_speed(settings_.speed);
+}
+
+void Mirror::insert_filter() {
+  const NodePtr& source = settings_.source;
+  filter_ =
+      std::make_shared<block::FilterNode>(world(), graph_.generate_name(), "mirror_top", source);
+  filter_->discard_unmap = true;  // whether a discard goes on is the source's own decision
+  replace_node(source, filter_, filter_.get());
+  graph_.add(filter_);
+  dirty_ = std::make_shared<block::DirtyBitmap>("", source->size(), granularity_);
+  source->bitmaps.push_back(dirty_);
+  source->busy_reason = settings_.target->busy_reason =
+      "block device is in use by block job: mirror";
+}
+
+void Mirror::clean(bool success) {
+  (void)success;
+  replace_node(filter_, filter_->backing()->shared_from_this(), filter_.get());
+  graph_.remove(*filter_);
+  filter_->detach("backing");
+  std::erase(settings_.source->bitmaps, dirty_);
+  settings_.source->busy_reason.clear();
+  settings_.target->busy_reason.clear();
+  settings_.source.reset();
+  settings_.target.reset();
+}
+
+Result<> Mirror::do_complete() {
+  if (!is_ready()) return Job::do_complete();
+  should_complete_ = true;
+  if (!is_paused()) enter();
+  return ok();
+}
+
+// Pivot: whoever used the source uses the target from here on.
+Result<> Mirror::prepare() {
+  if (should_complete_) replace_node(settings_.source, settings_.target, nullptr);
+  return ok();
+}
+
+Task<Result<>> Mirror::run() {
+  length_ = settings_.source->size();
+  if (length_ != settings_.target->size())
+    co_return Error{ErrorClass::generic, "Source and target image have different sizes", EINVAL};
+  if (length_ == 0) co_return co_await wait_for_end_of_empty_disk();
+  find_out_about_target();
+  requested_.assign(div_up(length_, granularity_), false);
+  Result<> result = ok();
+  if (settings_.sync != MirrorSync::none) result = co_await find_dirty();
+  if (result && !is_cancelled()) result = co_await synchronise();
+  while (requests_ > 0) co_await wait_for_a_request();
+  co_return result;
+}
+
+Task<Result<>> Mirror::wait_for_end_of_empty_disk() {
+  become_ready();
+  while (!should_end()) co_await idle();
+  co_return ok();
+}
+
+void Mirror::find_out_about_target() {
+  const block::Node& target = *settings_.target;
+  target_cluster_ = target.cluster_size();
+  const bool cannot_copy_on_write = !target.header_backing_file().empty() &&
+                                    target.backing() == nullptr && granularity_ < target_cluster_;
+  if (!cannot_copy_on_write) return;
+  buf_size_ = std::max(buf_size_, target_cluster_);
+  whole_clusters_.assign(div_up(length_, target_cluster_), false);
+}
+
+// 7.2 takes everything for dirty when the target cannot be zeroed cheaply, which is always so for
+// a target node without discard=unmap; `top` takes what the top layer has.
+Task<Result<>> Mirror::find_dirty() {
+  if (settings_.sync == MirrorSync::full) {
+    dirty_->set(0, length_);
+    co_return ok();
+  }
+  const block::Node* base = block::next_layer(*settings_.source);
+  for (std::uint64_t offset = 0; offset < length_ && !is_cancelled();) {
+    CO_TRY(const block::Status status,
+           co_await status_above(*settings_.source, base, offset, length_ - offset));
+    if (status.allocated) dirty_->set(offset, status.length);
+    offset += status.length;
+  }
+  co_return ok();
+}
+
+// --- the copying ---------------------------------------------------------------------------------
+
+Task<Result<>> Mirror::synchronise() {
+  for (;;) {
+    if (failure_) co_return *failure_;
+    co_await pause_point();
+    if (is_cancelled()) co_return ok();
+    std::uint64_t dirty = dirty_->count();
+    set_total(requested_bytes_ + dirty);
+    if (requests_ >= kRequestsMax || (dirty == 0 && requests_ > 0)) {
+      co_await wait_for_a_request();
+      continue;
+    }
+    Duration delay{};
+    if (dirty != 0) delay = co_await start_requests();
+    bool ending = false;
+    if (requests_ == 0 && dirty == 0) {
+      if (!is_ready()) {
+        if (Result<> flushed = co_await settings_.target->flush(); !flushed) co_return flushed;
+        become_ready();
+        if (canary_ == MirrorCanary::forgets_writes_after_ready) dirty_->recording = false;
+      }
+      ending = should_end();
+      dirty = dirty_->count();
+    }
+    if (dirty == 0 && ending) {
+      CO_TRY_OK(co_await settings_.target->flush());
+      if (dirty_->count() == 0) co_return ok();
+      continue;
+    }
+    if (is_ready() && !ending) delay = requests_ == 0 && dirty == 0 ? kIdle : Duration{};
+    co_await sleep(delay);
+  }
+}
+
+bool Mirror::overlaps_request(std::uint64_t offset, std::uint64_t bytes) const {
+  const std::uint64_t last = (offset + bytes - 1) / granularity_;
+  for (std::uint64_t i = offset / granularity_; i <= last; ++i)
+    if (requested_[i]) return true;
+  return false;
+}
+
+// Takes the run of dirty granules that starts at `offset`, as far as the buffer goes and no request
+// has them in hand; gives its length.
+std::uint64_t Mirror::take_dirty_run(std::uint64_t offset) {
+  std::uint64_t end = offset;
+  while (end < length_ && end - offset < buf_size_ && dirty_->is_dirty(end) &&
+         !requested_[end / granularity_]) {
+    requested_[end / granularity_] = true;
+    end += granularity_;
+  }
+  end = std::min(end, length_);
+  dirty_->reset(offset, end - offset);
+  return end - offset;
+}
+
+Mirror::Request Mirror::widened_to_target_clusters(Request request) const {
+  if (whole_clusters_.empty() || request.method != Method::copy) return request;
+  const std::uint64_t first = request.offset / target_cluster_;
+  const std::uint64_t last = (request.offset + request.bytes - 1) / target_cluster_;
+  std::uint64_t end = request.offset + request.bytes;
+  if (!whole_clusters_[last]) end = std::min((last + 1) * target_cluster_, length_);
+  if (!whole_clusters_[first]) request.offset = first * target_cluster_;
+  request.bytes = end - request.offset;
+  return request;
+}
+
+Mirror::Request Mirror::next_request(std::uint64_t offset, std::uint64_t bytes,
+                                     const block::Status& status) const {
+  std::uint64_t run = std::min(bytes, status.length);
+  run -= run % granularity_;
+  if (run < granularity_) return {offset, std::min(bytes, granularity_), Method::copy};
+  if (!status.zero) return {offset, std::min(run, kRequestBytesMax), Method::copy};
+  const std::uint64_t cluster = std::max<std::uint64_t>(target_cluster_, 1);
+  const bool fits_clusters =
+      offset % cluster == 0 && ((offset + run) % cluster == 0 || offset + run == length_);
+  if (!fits_clusters) return {offset, std::min(run, kRequestBytesMax), Method::copy};
+  return {offset, run, Method::zero};
+}
+
+// Starts requests for the next run of dirty granules; gives how long the speed makes us wait.
+Task<Duration> Mirror::start_requests() {
+  std::optional<std::uint64_t> found = dirty_->next_dirty(cursor_);
+  if (!found) found = dirty_->next_dirty(0);
+  while (overlaps_request(*found, 1)) co_await wait_for_a_request();
+  std::uint64_t offset = *found;
+  std::uint64_t left = take_dirty_run(offset);
+  cursor_ = offset + left;
+  Duration delay{};
+  while (left > 0) {
+    const auto status = co_await status_of_chain(*settings_.source, offset, left);
+    Request request{offset, std::min(left, granularity_), Method::copy};
+    if (status) request = next_request(offset, left, *status);
+    while (requests_ >= kRequestsMax) co_await wait_for_a_request();
+    if (failure_ || is_cancelled()) {  // give back what was not started
+      for (std::uint64_t at = offset; at < offset + left; at += granularity_)
+        requested_[at / granularity_] = false;
+      dirty_->set(offset, left);
+      co_return Duration{};
+    }
+    world().scheduler.spawn(perform(widened_to_target_clusters(request), offset, request.bytes));
+    delay = delay_after(request.bytes);
+    offset += request.bytes;
+    left -= request.bytes;
+  }
+  co_return delay;
+}
+
+Task<Result<>> Mirror::transfer(Request request, OnError& policy) {
+  block::Node& target = *settings_.target;
+  if (request.method == Method::zero) {
+    policy = settings_.on_target_error;
+    co_return co_await target.write_zeroes(request.offset, request.bytes, false);
+  }
+  std::vector<std::byte> buffer(request.bytes);
+  policy = settings_.on_source_error;
+  CO_TRY_OK(co_await settings_.source->read(request.offset, buffer));
+  policy = settings_.on_target_error;
+  co_return co_await target.write(request.offset, buffer);
+}
+
+Task<void> Mirror::perform(Request request, std::uint64_t taken_offset, std::uint64_t taken_bytes) {
+  ++requests_;
+  requested_bytes_ += taken_bytes;
+  co_await world().scheduler.yield();  // I/O takes its time: others may come first
+  OnError policy = OnError::report;
+  Result<> result = co_await transfer(request, policy);
+  if (result) {
+    if (!whole_clusters_.empty())
+      for (std::uint64_t at = request.offset; at < request.offset + request.bytes;
+           at += target_cluster_)
+        whole_clusters_[at / target_cluster_] = true;
+    advance(taken_bytes);
+  } else {
+    dirty_->set(taken_offset, taken_bytes);
+    if (policy == OnError::report && !failure_) failure_ = std::move(result).error();
+  }
+  for (std::uint64_t at = taken_offset; at < taken_offset + taken_bytes; at += granularity_)
+    requested_[at / granularity_] = false;
+  requested_bytes_ -= taken_bytes;
+  --requests_;
+  request_done_.wake_all();
+}
+
+Task<void> Mirror::wait_for_a_request() { co_await request_done_.wait(); }
+
+}  // namespace sim::job

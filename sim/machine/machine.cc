@@ -1,0 +1,87 @@
+#include "sim/machine/machine.h"
+
+namespace sim::machine {
+
+Machine::Machine(storage::FileSystem& files, MachineOptions options)
+    : world_(options.seed),
+      graph_(world_, files),
+      events_(world_),
+      jobs_(*this),
+      context_{world_,   *options.profile, graph_,      jobs_,     events_,
+               devices_, standard_output_, negotiated_, quitting_, options.mirror_canary} {
+  if (options.explore) world_.scheduler.explore(world_.rng.fork());
+}
+
+// Closes every image as QEMU does at its end; nodes go before the World.
+Machine::~Machine() {
+  for (const block::NodePtr& node : graph_.all()) (void)run(world_, node->close());
+  world_.scheduler.abandon();
+}
+
+Json Machine::greeting() const {
+  const qmp::Profile& profile = context_.profile;
+  return {
+      {"QMP",
+       {{"version",
+         {{"qemu", {{"major", profile.major}, {"minor", profile.minor}, {"micro", profile.micro}}},
+          {"package", profile.package}}},
+        {"capabilities", {"oob"}}}}};
+}
+
+// A command that drains may wait for jobs; none has reason to wait longer than this virtual time.
+static constexpr Duration kCommandLimit = milliseconds(600'000);
+
+static Task<void> execute_into(command::Context& context, Json request,
+                               std::optional<Json>& reply) {
+  reply = co_await command::execute(context, std::move(request));
+}
+
+std::optional<Json> Machine::execute(Json request) {
+  std::optional<Json> reply;
+  world_.scheduler.spawn(execute_into(context_, std::move(request), reply));
+  const Instant limit = world_.scheduler.now() + kCommandLimit;
+  while (!reply)
+    if (!world_.scheduler.step(limit)) return std::nullopt;
+  return reply;
+}
+
+std::optional<qmp::Event> Machine::take_event() {
+  if (events_.empty()) return std::nullopt;
+  return events_.take();
+}
+
+std::optional<qmp::Event> Machine::run_until_event(Duration limit) {
+  const Instant end = world_.scheduler.now() + limit;
+  while (events_.empty())
+    if (!world_.scheduler.step(end)) return std::nullopt;
+  return events_.take();
+}
+
+void Machine::status_changed(const job::Job& job) {
+  events_.emit("JOB_STATUS_CHANGE", {{"id", job.id()}, {"status", job::name_of(job.status())}});
+}
+
+void Machine::emit_block_job_event(const char* name, const job::Job& job, bool with_error) {
+  if (!job.is_block_job()) return;
+  Json data = {{"type", job.type()},
+               {"device", job.id()},
+               {"len", job.progress().total},
+               {"offset", job.progress().current},
+               {"speed", job.speed()}};
+  if (with_error && !job.error().empty()) data["error"] = job.error();
+  events_.emit(name, std::move(data));
+}
+
+void Machine::ready(const job::Job& job) { emit_block_job_event("BLOCK_JOB_READY", job, false); }
+void Machine::completed(const job::Job& job) {
+  emit_block_job_event("BLOCK_JOB_COMPLETED", job, true);
+}
+void Machine::cancelled(const job::Job& job) {
+  emit_block_job_event("BLOCK_JOB_CANCELLED", job, false);
+}
+void Machine::pending(const job::Job& job) {
+  if (job.is_block_job())
+    events_.emit("BLOCK_JOB_PENDING", {{"type", job.type()}, {"id", job.id()}});
+}
+
+}  // namespace sim::machine

@@ -1,0 +1,66 @@
+// One fake QEMU: a World, a graph, jobs, devices, and a monitor to talk to.
+//
+// It does nothing between calls: time passes only in run_until_event() and while a command runs.
+
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/command/context.h"
+
+namespace sim::machine {
+
+struct MachineOptions {
+  const qmp::Profile* profile = qmp::find_profile("7.2");
+  std::uint64_t seed = 1;
+  bool explore = false;  // run due work in an order drawn from the seed
+  job::MirrorCanary mirror_canary = job::MirrorCanary::none;
+};
+
+class Machine final : private job::Observer {
+ public:
+  // `files` is where file names lead; it must outlive the machine.
+  Machine(storage::FileSystem& files, MachineOptions options);
+  ~Machine() override;
+
+  // What a client reads first: {"QMP": {"version", "capabilities"}}.
+  Json greeting() const;
+
+  // Runs one QMP request and gives its reply.  Jobs go on only as far as the command needs them to.
+  // Nothing if it can never be answered: the command waits for something that cannot happen.
+  std::optional<Json> execute(Json request);
+
+  // The oldest event not yet taken; runs pending work until there is one, but no further than
+  // `limit` of virtual time from now.
+  std::optional<qmp::Event> run_until_event(Duration limit);
+  std::optional<qmp::Event> take_event();
+
+  // What was printed on standard output since the last call.
+  std::string take_output() { return std::exchange(standard_output_, {}); }
+
+  bool has_quit() const { return quitting_; }
+  World& world() { return world_; }
+
+ private:
+  void status_changed(const job::Job& job) override;
+  void ready(const job::Job& job) override;
+  void pending(const job::Job& job) override;
+  void completed(const job::Job& job) override;
+  void cancelled(const job::Job& job) override;
+  void emit_block_job_event(const char* name, const job::Job& job, bool with_error);
+
+  World world_;
+  block::Graph graph_;
+  qmp::Events events_;
+  job::Jobs jobs_;
+  std::vector<std::unique_ptr<device::VirtioBlk>> devices_;
+  std::string standard_output_;
+  bool negotiated_ = false;
+  bool quitting_ = false;
+  command::Context context_;
+};
+
+}  // namespace sim::machine
