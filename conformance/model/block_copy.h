@@ -196,17 +196,19 @@ class DomainModel {
   Disk& disk(const std::string& target);
   std::string path(const std::string& file) const { return directory_ + "/" + file; }
   LayerChain live_chain(const Disk& disk, std::size_t from = 0) const;
+  LayerChain attached_to_copy(const Disk& disk) const;
   std::vector<std::string> header_chain(const std::string& file) const;
   LayerChain layers_of(const std::vector<std::string>& files) const;
-  bool attached(const std::string& file) const;
-  std::optional<Refusal> check_arguments(const std::optional<std::string>& base,
-                                         std::uint64_t bandwidth, std::uint32_t flags) const;
+  bool opened(const std::string& file) const;
   std::optional<Refusal> check_destination(const Request& request) const;
-  CallPrediction start_copy(Request& request);
+  std::optional<std::string> without_opinion(const Request& request) const;
+  CallPrediction start_copy(const Request& request);
+  Layer created(const Request& request) const;
   void emit(const Disk& disk, const std::string& path, const std::string& status);
-  void end_job(Disk& disk, bool keep_copy);
+  void end_job(Disk& disk);
   void pivot(Disk& disk);
-  void guest_did(Disk& disk, std::uint64_t offset, std::uint64_t length);
+  template <class Change>
+  void guest(const std::string& target, std::uint64_t offset, std::uint64_t length, Change change);
 
   std::string directory_;
   std::map<std::string, File> files_;

@@ -72,6 +72,18 @@ View view(const LayerChain& chain);
 // The same for a part of it, by absolute offsets; zeroes beyond the top's end.
 View view(const LayerChain& chain, std::uint64_t offset, std::uint64_t length);
 
+// What block status says of a place, seen through the chain: whether it is known to be zero
+// without being read.  Where a release or a file system may say either, both are set.
+struct StatusRun {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  bool may_be_zero = false;
+  bool may_be_data = false;
+  // Surely reported in one piece, however it lies in the file.
+  bool whole = false;
+};
+std::vector<StatusRun> status(const LayerChain& chain, std::uint64_t offset, std::uint64_t length);
+
 // What a guest does to `top`, over the layers `below` it (facts: 1.1).
 void write(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length,
            std::uint8_t pattern);

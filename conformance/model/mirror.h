@@ -1,12 +1,11 @@
-// What a mirror job does to its destination: the granule rule (facts: 1.4).
+// What a mirror job does to its destination: the granule rule (facts/model.md, 1.4).
 //
-// A MirrorRun is one job.  It is told when the source has changed and says at each moment what the
-// destination may be.  It knows nothing of libvirt.
+// A MirrorRun is one job, and a value.  It is told when the source has changed and says at each
+// moment what the destination may be.  It knows nothing of libvirt.
 
 #pragma once
 
 #include <cstdint>
-#include <set>
 #include <vector>
 
 #include "conformance/model/layer.h"
@@ -18,11 +17,9 @@ enum class Sync : std::uint8_t { full, top, none };
 struct MirrorOptions {
   Sync sync = Sync::full;
   std::uint64_t granularity = 0;  // 0: the default, from the destination's cluster
-  // The destination's header names a backing file but its node has none attached: the job then
-  // reads whole destination clusters from the source, and nothing may stay absent.
+  // The destination's header names a backing file.  If its node has none attached, the job reads
+  // whole destination clusters from the source, and nothing it zeroes may stay absent.
   bool header_backing = false;
-  // The layers attached under the destination's node during the job, top first.  Not owned.
-  LayerChain attached;
 };
 
 // clamp(cluster of the destination, 4 KiB, 64 KiB); raw: 64 KiB.
@@ -31,28 +28,36 @@ std::uint64_t default_granularity(const Layer& destination);
 class MirrorRun {
  public:
   MirrorRun() = default;
-  // The destination's size must equal the source's.
-  MirrorRun(const MirrorOptions& options, const LayerChain& source, const Layer& destination);
+  // `source` is the chain to copy, `attached` what hangs under the destination's node during the
+  // job, both top first.  The destination's size must equal the source's.
+  MirrorRun(const MirrorOptions& options, const LayerChain& source, const Layer& destination,
+            const LayerChain& attached);
 
-  bool anything_dirty() const { return !dirty_.empty(); }
   std::uint64_t granularity() const { return granularity_; }
+  // Bytes that were to be copied at the start, in whole granules: the `len` of READY in 7.2.
+  std::uint64_t dirty_at_start() const { return dirty_at_start_; }
 
   // The guest has changed a range of the source, which now is `source`.
-  void source_changed(const LayerChain& source, std::uint64_t offset, std::uint64_t length);
-  // Everything dirty has been copied.
-  void synced(const LayerChain& source);
+  void source_changed(const LayerChain& source, const LayerChain& attached, std::uint64_t offset,
+                      std::uint64_t length);
+  // Everything dirty has been copied: READY, and from now on every change is copied in the end.
+  void synced(const LayerChain& source, const LayerChain& attached);
 
-  // The destination if the job were ended now: after synced(), what a completion leaves (all of
-  // the source so far); before, what an interruption may leave.
+  // The destination if the job were ended now.  After synced(): what a completion leaves, with
+  // all of the source so far.  Before: what an interruption may leave.
   const Layer& destination() const { return current_; }
 
  private:
-  void copy_dirty(Layer& onto, const LayerChain& source) const;
+  struct Copy;  // one pass over dirty granules
+  std::vector<bool> touched(std::uint64_t offset, std::uint64_t length) const;
+  void copy(Layer& onto, const LayerChain& source, const LayerChain& attached,
+            const std::vector<bool>& dirty) const;
 
   MirrorOptions options_;
   std::uint64_t granularity_ = 65536;
+  std::uint64_t dirty_at_start_ = 0;
   bool synced_ = false;
-  std::set<std::uint64_t> dirty_;  // granule numbers ever dirty since the start, or since synced()
+  std::vector<bool> dirty_;  // by granule: ever dirty
   Layer initial_{Format::raw, 0};
   Layer current_{Format::raw, 0};
 };

@@ -1,0 +1,507 @@
+#include "conformance/model/block_copy.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "fmt/format.h"
+#include "sim/base/bytes.h"
+#include "sim/base/check.h"
+
+namespace conformance::model {
+
+namespace {
+
+constexpr std::uint64_t kSignedMax = std::numeric_limits<std::int64_t>::max();
+constexpr std::uint64_t kMostMebibytes = kSignedMax >> 20;
+constexpr std::uint32_t kNeedsCopy = kShallow | kReuseExt | kCopyRaw | kCopyDev;
+constexpr std::uint32_t kKnownRebase = kNeedsCopy | kCopy | kRelative | kBandwidthBytes;
+
+CallPrediction refused(std::string domain, std::string code, std::string message) {
+  CallPrediction prediction;
+  prediction.refusal = Refusal{std::move(domain), std::move(code), std::move(message)};
+  return prediction;
+}
+CallPrediction no_opinion(std::string why) {
+  CallPrediction prediction;
+  prediction.unknown = std::move(why);
+  return prediction;
+}
+CallPrediction unsupported_flags(std::uint32_t flags, std::string_view function) {
+  return refused("QEMU", "INVALID_ARG",
+                 fmt::format("unsupported flags (0x{:x}) in function {}", flags, function));
+}
+CallPrediction disk_not_found(const std::string& disk) {
+  return refused("QEMU", "INVALID_ARG", fmt::format("disk '{}' not found in domain", disk));
+}
+CallPrediction no_job(const std::string& target) {
+  return refused("QEMU", "INVALID_ARG",
+                 fmt::format("disk {} does not have an active block job", target));
+}
+CallPrediction too_many_mebibytes() {
+  return refused("QEMU", "OVERFLOW", fmt::format("bandwidth must be less than {}", kMostMebibytes));
+}
+
+// What a speed in bytes/s does to a job that has `dirty` bytes to copy.  The limiter lets at
+// least one byte through in 100 ms, and the job is not ready before what it has copied is paid.
+Course course_at(std::uint64_t speed, std::uint64_t dirty) {
+  if (speed == 0 || dirty == 0) return Course::ready;
+  return dirty / std::max<std::uint64_t>(speed, 10) >= 60 ? Course::held : Course::limited;
+}
+
+std::uint64_t sectors(std::uint64_t size) { return sim::div_up(size, 512); }
+
+}  // namespace
+
+// One block_rebase on its way through libvirt's checks.
+struct DomainModel::Request {
+  Disk& disk;
+  std::string path;  // as given
+  std::string file;  // its name in the directory; empty if it is in a directory that is missing
+  std::uint64_t speed = 0;  // bytes/s
+  bool shallow = false;     // and there is something below
+  bool reuse = false;
+  bool raw = false;
+  bool device = false;
+  const File* existing = nullptr;
+
+  // Of the destination; an existing file's is probed.
+  Format format = Format::raw;
+};
+
+void DomainModel::add_image(const ImageSpec& spec) {
+  CHECK(!files_.contains(spec.name), "two images of one name");
+  File file{.layer = Layer(spec.format, spec.size, spec.cluster_size, spec.version),
+            .backing = spec.backing,
+            .backing_string = {},
+            .backing_format = {},
+            .host_length = spec.host_length,
+            .unchanged = true};
+  if (!spec.backing.empty()) {
+    CHECK(files_.contains(spec.backing), "the backing image must be added first");
+    file.backing_string = spec.backing_string.empty() ? path(spec.backing) : spec.backing_string;
+    file.backing_format = name_of(files_.at(spec.backing).layer.format());
+  }
+  files_.emplace(spec.name, std::move(file));
+}
+
+void DomainModel::fill(const std::string& image, std::uint64_t offset, std::uint64_t length,
+                       std::uint8_t pattern) {
+  File& file = files_.at(image);
+  write(file.layer, layers_of(header_chain(file.backing)), offset, length, pattern);
+}
+void DomainModel::fill_zeroes(const std::string& image, std::uint64_t offset,
+                              std::uint64_t length) {
+  File& file = files_.at(image);
+  write_zeroes(file.layer, layers_of(header_chain(file.backing)), offset, length);
+}
+void DomainModel::fill_discard(const std::string& image, std::uint64_t offset,
+                               std::uint64_t length) {
+  File& file = files_.at(image);
+  discard(file.layer, layers_of(header_chain(file.backing)), offset, length);
+}
+
+void DomainModel::add_disk(const std::string& target, const std::string& image,
+                           bool discard_unmap) {
+  Disk disk;
+  disk.target = target;
+  disk.discard_unmap = discard_unmap;
+  for (const std::string& file : header_chain(image)) disk.links.push_back({file, next_index_++});
+  CHECK(!disk.links.empty(), "no such image");
+  disks_.push_back(std::move(disk));
+}
+
+// --- libvirt's calls --------------------------------------------------------------------------
+
+// The order of the checks is libvirt's, and behaviour.
+CallPrediction DomainModel::block_rebase(const std::string& disk_name,
+                                         const std::optional<std::string>& base,
+                                         std::uint64_t bandwidth, std::uint32_t flags) {
+  if ((flags & kCopy) == 0 && (flags & kNeedsCopy) != 0)
+    return refused("DOMAIN", "INVALID_ARG", "use of flags requires a copy job");
+  if ((flags & kCopy) != 0 && !base)
+    return refused("DOMAIN", "INVALID_ARG", "base in virDomainBlockRebase must not be NULL");
+  if (const std::uint32_t strange = flags & ~kKnownRebase)
+    return unsupported_flags(strange, "qemuDomainBlockRebase");
+  if ((flags & kCopy) == 0) return no_opinion("a pull is not modelled");
+  const bool bytes = (flags & kBandwidthBytes) != 0;
+  if (!bytes && bandwidth > kMostMebibytes) return too_many_mebibytes();
+  if ((flags & kRelative) != 0)
+    return refused("QEMU", "ARGUMENT_UNSUPPORTED",
+                   "Relative backing during copy not supported yet");
+  if (!base->starts_with('/'))
+    return refused("QEMU", "INVALID_ARG", "absolute path must be used as block copy target");
+  const std::uint64_t speed = bytes ? bandwidth : bandwidth << 20;
+  if (speed > kSignedMax)
+    return refused("QEMU", "INVALID_ARG",
+                   fmt::format("bandwidth must be less than '{}' bytes/s ({} MiB/s)", kSignedMax,
+                               kMostMebibytes));
+  Disk* found = find(disk_name);
+  if (found == nullptr) return disk_not_found(disk_name);
+  if (found->job)
+    return refused("QEMU", "BLOCK_COPY_ACTIVE",
+                   fmt::format("disk '{}' already in active block job", found->target));
+
+  const std::string prefix = directory_ + "/";
+  if (!base->starts_with(prefix) || base->contains("//") || base->contains("/.") ||
+      base->ends_with('/'))
+    return no_opinion("the destination is not plainly beneath the directory");
+  Request request{.disk = *found,
+                  .path = *base,
+                  .file = base->substr(prefix.size()),
+                  .speed = speed,
+                  .shallow = (flags & kShallow) != 0 && found->links.size() > 1,
+                  .reuse = (flags & kReuseExt) != 0,
+                  .raw = (flags & kCopyRaw) != 0,
+                  .device = (flags & kCopyDev) != 0};
+  if (request.file.contains('/')) {
+    if (files_.contains(request.file.substr(0, request.file.find('/'))))
+      return no_opinion("the destination is beneath a file");
+    request.file.clear();
+  }
+  const auto existing = files_.find(request.file);
+  if (existing != files_.end()) request.existing = &existing->second;
+  request.format = files_.at(found->links.front().file).layer.format();
+  if (request.reuse && request.existing) request.format = request.existing->layer.format();
+  if (request.raw) request.format = Format::raw;
+
+  if (auto refusal = check_destination(request)) {
+    CallPrediction prediction;
+    prediction.refusal = std::move(refusal);
+    return prediction;
+  }
+  if (auto why = without_opinion(request)) return no_opinion(*std::move(why));
+  return start_copy(request);
+}
+
+std::optional<Refusal> DomainModel::check_destination(const Request& request) const {
+  const std::string& target = request.disk.target;
+  if (request.shallow && request.raw && !request.reuse)
+    return Refusal{
+        "QEMU", "CONFIG_UNSUPPORTED",
+        fmt::format("shallow copy of disk '{}' into a raw file is not possible", target)};
+  if (request.existing == nullptr) {
+    if (request.reuse || request.device)
+      return Refusal{"QEMU", "SYSTEM_ERROR",
+                     fmt::format("missing destination file for disk {}: {}: No such file or "
+                                 "directory",
+                                 target, request.path)};
+    return std::nullopt;
+  }
+  const bool empty =
+      request.existing->layer.format() == Format::raw && request.existing->layer.size() == 0;
+  if (!empty && !request.reuse)
+    return Refusal{"QEMU", "CONFIG_UNSUPPORTED",
+                   fmt::format("external destination file for disk {} already exists and is not a "
+                               "block device: {}",
+                               target, request.path)};
+  if (request.device)
+    return Refusal{"QEMU", "INVALID_ARG",
+                   fmt::format("blockdev flag requested for disk {}, but file '{}' is not a block "
+                               "device",
+                               target, request.path)};
+  return std::nullopt;
+}
+
+std::optional<std::string> DomainModel::without_opinion(const Request& request) const {
+  const std::uint64_t size = files_.at(request.disk.links.front().file).layer.size();
+  if (size % 512 != 0) return "the disk is not a whole number of sectors";
+  if (request.existing == nullptr || opened(request.file)) return std::nullopt;
+  const File& file = *request.existing;
+  const bool container = request.raw && file.layer.format() == Format::qcow2;
+  if (container && file.host_length && sectors(*file.host_length) * 512 == size)
+    return "a qcow2 file of just the disk's size would be overwritten as a raw one";
+  if (request.reuse && request.shallow && request.format == Format::qcow2)
+    for (const std::string& below : header_chain(file.backing))
+      for (const Disk& disk : disks_)
+        if (below == disk.links.front().file || (disk.job && disk.job->destination == below))
+          return "the destination's backing chain has a file that is being written";
+  return std::nullopt;
+}
+
+// A destination that libvirt makes.
+Layer DomainModel::created(const Request& request) const {
+  const Layer& top = files_.at(request.disk.links.front().file).layer;
+  return {request.format, top.size(), top.format() == Format::qcow2 ? top.cluster_size() : 65536};
+}
+
+CallPrediction DomainModel::start_copy(const Request& request) {
+  Disk& disk = request.disk;
+  const unsigned index = next_index_++;
+  CallPrediction prediction;
+  if (request.file.empty())
+    return refused("QEMU", "SYSTEM_ERROR",
+                   "failed to create copy target: No such file or directory");
+  const bool follows = request.reuse && request.shallow && request.format == Format::qcow2;
+  if (follows)  // libvirt numbers the layers that the destination's header names
+    next_index_ += static_cast<unsigned>(header_chain(request.existing->backing).size());
+  if (opened(request.file))
+    return refused("QEMU", "INTERNAL_ERROR",
+                   "unable to execute QEMU command 'blockdev-add': Failed to get \"write\" lock");
+
+  disk.job_id = fmt::format("copy-{}-libvirt-{}-format", disk.target, disk.links.front().index);
+  disk.statuses = {"created", "running"};
+  const LayerChain source = live_chain(disk);
+  std::uint64_t copy_size = request.reuse ? request.existing->layer.size() : source.front()->size();
+  if (request.reuse && request.raw && request.existing->layer.format() == Format::qcow2)
+    copy_size = request.existing->host_length.value_or(~std::uint64_t{0});
+  if (sectors(copy_size) != sectors(source.front()->size())) {
+    prediction.course = Course::fails;
+    prediction.job_error = "Source and target image have different sizes";
+    disk.statuses.insert(disk.statuses.end(), {"aborting", "concluded", "null"});
+    emit(disk, path(disk.links.front().file), "FAILED");
+    return prediction;
+  }
+
+  if (!request.reuse) {
+    File file{.layer = created(request),
+              .backing = {},
+              .backing_string = {},
+              .backing_format = {},
+              .host_length = {},
+              .unchanged = false};
+    if (request.shallow) {
+      file.backing = disk.links[1].file;
+      file.backing_string = path(file.backing);
+      file.backing_format = name_of(files_.at(file.backing).layer.format());
+    }
+    files_.insert_or_assign(request.file, std::move(file));
+  }
+  File& copy = files_.at(request.file);
+  copy.unchanged = false;
+  disk.job = Job{.destination = request.file,
+                 .format = request.format,
+                 .run = {},
+                 .course = Course::ready,
+                 .ready = false,
+                 .shallow = request.shallow,
+                 .reuse = request.reuse,
+                 .index = index};
+  disk.job->run = MirrorRun({.sync = request.shallow ? Sync::top : Sync::full,
+                             .granularity = 0,
+                             .header_backing = !copy.backing.empty()},
+                            live_chain(disk), copy.layer, attached_to_copy(disk));
+  disk.job->course = course_at(request.speed, disk.job->run.dirty_at_start());
+  prediction.course = disk.job->course;
+  return prediction;
+}
+
+CallPrediction DomainModel::block_job_abort(const std::string& disk_name, std::uint32_t flags) {
+  if (const std::uint32_t strange = flags & ~(kAsync | kPivot))
+    return unsupported_flags(strange, "qemuDomainBlockJobAbort");
+  Disk* disk = find(disk_name);
+  if (disk == nullptr) return disk_not_found(disk_name);
+  if (!disk->job) return no_job(disk->target);
+  if ((flags & kPivot) != 0 && !disk->job->ready)
+    return refused("QEMU", "BLOCK_COPY_ACTIVE",
+                   fmt::format("block job '{}' not ready for pivot yet", disk->job_id));
+  if (disk->job->ready)
+    disk->statuses.insert(disk->statuses.end(), {"waiting", "pending", "concluded", "null"});
+  else
+    disk->statuses.insert(disk->statuses.end(), {"aborting", "concluded", "null"});
+  if ((flags & kPivot) != 0) {
+    pivot(*disk);
+    emit(*disk, path(disk->links.front().file), "COMPLETED");
+  } else {
+    end_job(*disk);
+    emit(*disk, path(disk->links.front().file), "CANCELED");
+  }
+  return {};
+}
+
+CallPrediction DomainModel::set_speed(const std::string& disk_name, std::uint64_t bandwidth,
+                                      std::uint32_t flags) {
+  if (const std::uint32_t strange = flags & ~1U)
+    return unsupported_flags(strange, "qemuDomainBlockJobSetSpeed");
+  const bool bytes = flags != 0;
+  if (!bytes && bandwidth > kMostMebibytes) return too_many_mebibytes();
+  Disk* disk = find(disk_name);
+  if (disk == nullptr) return disk_not_found(disk_name);
+  if (!disk->job) return no_job(disk->target);
+  const std::uint64_t speed = bytes ? bandwidth : bandwidth << 20;
+  if (speed > kSignedMax)
+    return refused("NONE", "INTERNAL_ERROR", "argument key 'speed' must not be negative");
+  if (!disk->job->ready) disk->job->course = course_at(speed, disk->job->run.dirty_at_start());
+  CallPrediction prediction;
+  prediction.course = disk->job->course;
+  return prediction;
+}
+
+// --- what happens otherwise -------------------------------------------------------------------
+
+void DomainModel::on_ready(const std::string& target) {
+  Disk& it = disk(target);
+  CHECK(it.job && it.job->course != Course::held, "READY of a job that cannot be ready");
+  if (it.job->ready) return;
+  it.job->ready = true;
+  it.job->run.synced(live_chain(it), attached_to_copy(it));
+  it.statuses.emplace_back("ready");
+  emit(it, path(it.links.front().file), "READY");
+}
+
+template <class Change>
+void DomainModel::guest(const std::string& target, std::uint64_t offset, std::uint64_t length,
+                        Change change) {
+  Disk& it = disk(target);
+  File& active = files_.at(it.links.front().file);
+  change(active.layer, live_chain(it, 1));
+  active.unchanged = false;
+  if (it.job) it.job->run.source_changed(live_chain(it), attached_to_copy(it), offset, length);
+}
+
+void DomainModel::guest_write(const std::string& target, std::uint64_t offset, std::uint64_t length,
+                              std::uint8_t pattern) {
+  guest(target, offset, length,
+        [&](Layer& top, const LayerChain& below) { write(top, below, offset, length, pattern); });
+}
+void DomainModel::guest_zero(const std::string& target, std::uint64_t offset,
+                             std::uint64_t length) {
+  guest(target, offset, length,
+        [&](Layer& top, const LayerChain& below) { write_zeroes(top, below, offset, length); });
+}
+void DomainModel::guest_discard(const std::string& target, std::uint64_t offset,
+                                std::uint64_t length) {
+  if (!disk(target).discard_unmap) return;  // the node ignores it
+  guest(target, offset, length,
+        [&](Layer& top, const LayerChain& below) { discard(top, below, offset, length); });
+}
+
+// The job is gone and the disk stays as it is.
+void DomainModel::end_job(Disk& it) {
+  files_.at(it.job->destination).layer = it.job->run.destination();
+  it.job.reset();
+}
+
+void DomainModel::pivot(Disk& it) {
+  const Job job = *it.job;
+  end_job(it);
+  std::vector<Link> links{{job.destination, job.index}};
+  bool terminated = true;
+  if (job.shallow && !job.reuse) {
+    links.insert(links.end(), it.links.begin() + 1, it.links.end());
+    terminated = it.terminated;
+  } else if (job.shallow) {
+    // The chain is what the destination's header says; a raw file has none, and libvirt leaves
+    // the end of its chain open.
+    terminated = job.format == Format::qcow2;
+    if (terminated) {
+      unsigned index = job.index;
+      for (const std::string& file : header_chain(files_.at(job.destination).backing))
+        links.push_back({file, ++index});
+    }
+  }
+  it.links = std::move(links);
+  it.terminated = terminated;
+}
+
+void DomainModel::emit(const Disk& it, const std::string& source, const std::string& status) {
+  events_.push_back({.disk = it.target, .path = source, .type = "COPY", .status = status});
+}
+
+// --- lookups ----------------------------------------------------------------------------------
+
+// A disk is named by its target or by the path of its active file.
+DomainModel::Disk* DomainModel::find(const std::string& name) {
+  for (Disk& it : disks_)
+    if (it.target == name || path(it.links.front().file) == name) return &it;
+  return nullptr;
+}
+DomainModel::Disk& DomainModel::disk(const std::string& target) {
+  Disk* found = find(target);
+  CHECK(found != nullptr, "no such disk");
+  return *found;
+}
+const DomainModel::Disk& DomainModel::disk(const std::string& target) const {
+  return const_cast<DomainModel*>(this)->disk(target);
+}
+
+LayerChain DomainModel::live_chain(const Disk& it, std::size_t from) const {
+  LayerChain chain;
+  for (std::size_t i = from; i < it.links.size(); ++i)
+    chain.push_back(&files_.at(it.links[i].file).layer);
+  return chain;
+}
+
+// What hangs under the destination's node while the job runs.  With REUSE_EXT nothing does:
+// libvirt attaches the header's chain only when it pivots.
+LayerChain DomainModel::attached_to_copy(const Disk& it) const {
+  if (!it.job->shallow || it.job->reuse) return {};
+  return live_chain(it, 1);
+}
+
+std::vector<std::string> DomainModel::header_chain(const std::string& file) const {
+  std::vector<std::string> chain;
+  for (std::string at = file; !at.empty() && files_.contains(at); at = files_.at(at).backing)
+    chain.push_back(at);
+  return chain;
+}
+
+LayerChain DomainModel::layers_of(const std::vector<std::string>& files) const {
+  LayerChain chain;
+  for (const std::string& file : files) chain.push_back(&files_.at(file).layer);
+  return chain;
+}
+
+// Whether QEMU has the file open, and so has it locked.
+bool DomainModel::opened(const std::string& file) const {
+  return std::ranges::any_of(disks_, [&](const Disk& it) {
+    return (it.job && it.job->destination == file) ||
+           std::ranges::any_of(it.links, [&](const Link& link) { return link.file == file; });
+  });
+}
+
+// --- what must be true now --------------------------------------------------------------------
+
+bool DomainModel::has_job(const std::string& target) const { return disk(target).job.has_value(); }
+bool DomainModel::ready(const std::string& target) const {
+  return has_job(target) && disk(target).job->ready;
+}
+std::optional<Course> DomainModel::course(const std::string& target) const {
+  if (!has_job(target)) return std::nullopt;
+  return disk(target).job->course;
+}
+View DomainModel::guest_view(const std::string& target) const {
+  return view(live_chain(disk(target)));
+}
+View DomainModel::cold_view(const std::string& file) const {
+  return view(layers_of(header_chain(file)));
+}
+
+ChainExpectation DomainModel::chain(const std::string& target) const {
+  const Disk& it = disk(target);
+  ChainExpectation chain;
+  chain.terminated = it.terminated;
+  for (const Link& link : it.links)
+    chain.links.push_back({path(link.file), name_of(files_.at(link.file).layer.format())});
+  return chain;
+}
+
+std::optional<MirrorExpectation> DomainModel::mirror(const std::string& target) const {
+  const Disk& it = disk(target);
+  if (!it.job) return std::nullopt;
+  return MirrorExpectation{
+      .path = path(it.job->destination), .format = name_of(it.job->format), .ready = it.job->ready};
+}
+
+std::vector<FileExpectation> DomainModel::files() const {
+  std::vector<FileExpectation> files;
+  for (const auto& [name, file] : files_) {
+    const bool in_use = std::ranges::any_of(
+        disks_, [&](const Disk& it) { return it.job && it.job->destination == name; });
+    files.push_back({.name = name,
+                     .unchanged = file.unchanged,
+                     .in_use = in_use,
+                     .layer = file.layer,
+                     .backing_string = file.backing_string,
+                     .backing_format = file.backing_format,
+                     .cold_chain = header_chain(name)});
+  }
+  return files;
+}
+
+std::vector<std::string> DomainModel::job_statuses(const std::string& target) const {
+  return disk(target).statuses;
+}
+std::string DomainModel::job_id(const std::string& target) const { return disk(target).job_id; }
+
+}  // namespace conformance::model

@@ -1,0 +1,226 @@
+#include "conformance/model/mirror.h"
+
+#include <algorithm>
+
+#include "sim/base/bytes.h"
+#include "sim/base/check.h"
+
+namespace conformance::model {
+
+namespace {
+
+// What a dirty granule is to the job.
+enum class Granule : std::uint8_t {
+  data,        // read and written
+  zero,        // written as zeroes without being read
+  maybe_zero,  // reads as zeroes; a release may do either
+};
+
+Granule classify(const LayerChain& source, std::uint64_t offset, std::uint64_t length,
+                 bool complete) {
+  const std::vector<StatusRun> runs = status(source, offset, length);
+  bool sure = complete && runs.size() == 1 && runs.front().whole;
+  for (const StatusRun& run : runs) {
+    if (!run.may_be_zero) return Granule::data;
+    if (run.may_be_data) sure = false;
+  }
+  for (const ViewRun& run : view(source, offset, length))
+    if (only(run.values) != 0) return Granule::data;
+  return sure ? Granule::zero : Granule::maybe_zero;
+}
+
+// `onto` may in each place be as it is or as `other` is.
+void merge(Layer& onto, const Layer& other) {
+  std::uint64_t at = 0;
+  Layer merged = onto;
+  auto left = onto.runs().begin();
+  auto right = other.runs().begin();
+  while (at < onto.size()) {
+    const std::uint64_t end = std::min(left->offset + left->length, right->offset + right->length);
+    if (left->cell != right->cell) merged.assign(at, end - at, either(left->cell, right->cell));
+    at = end;
+    if (left->offset + left->length == at) ++left;
+    if (right->offset + right->length == at) ++right;
+  }
+  onto = std::move(merged);
+}
+
+// Writes what is read through `chain` as data.
+void write_view(Layer& onto, const LayerChain& chain, std::uint64_t offset, std::uint64_t length) {
+  for (const ViewRun& run : view(chain, offset, length))
+    onto.assign(run.offset, run.length, Cell::DataOf(run.values));
+}
+
+LayerChain on_top(const Layer& top, const LayerChain& below) {
+  LayerChain chain{&top};
+  chain.insert(chain.end(), below.begin(), below.end());
+  return chain;
+}
+
+}  // namespace
+
+std::uint64_t default_granularity(const Layer& destination) {
+  if (destination.format() == Format::raw) return 65536;
+  return std::clamp<std::uint64_t>(destination.cluster_size(), 4096, 65536);
+}
+
+// One pass over dirty granules.
+struct MirrorRun::Copy {
+  const MirrorRun& run;
+  Layer& onto;
+  const LayerChain& source;
+  const LayerChain& attached;
+  const std::vector<bool>& dirty;
+
+  std::uint64_t start_of(std::uint64_t granule) const { return granule * run.granularity_; }
+  std::uint64_t end_of(std::uint64_t granule) const {
+    return std::min((granule + 1) * run.granularity_, onto.size());
+  }
+  Granule kind_of(std::uint64_t granule) const {
+    const std::uint64_t length = end_of(granule) - start_of(granule);
+    return classify(source, start_of(granule), length, length == run.granularity_);
+  }
+
+  // The granule is written as zeroes, perhaps by allocating them.
+  void zero(std::uint64_t offset, std::uint64_t length, bool may_be_data) {
+    const bool may_stay_absent = !run.options_.header_backing && attached.empty();
+    const std::vector<CellRun> before = onto.runs();
+    for (const CellRun& old : before) {
+      const std::uint64_t from = std::max(old.offset, offset);
+      const std::uint64_t to = std::min(old.offset + old.length, offset + length);
+      if (from >= to) continue;
+      Cell cell = may_be_data ? Cell::AnyZero() : Cell::Zero();
+      if (old.cell.absent && may_stay_absent) cell = either(cell, Cell::Absent());
+      onto.assign(from, to - from, cell);
+    }
+  }
+
+  // Destination clusters no larger than a granule: each granule for itself.
+  void by_granule() {
+    for (std::uint64_t granule = 0; granule < dirty.size(); ++granule) {
+      if (!dirty[granule]) continue;
+      const std::uint64_t offset = start_of(granule);
+      const std::uint64_t length = end_of(granule) - offset;
+      const Granule kind = kind_of(granule);
+      if (kind == Granule::data)
+        write_view(onto, source, offset, length);
+      else
+        zero(offset, length, kind == Granule::maybe_zero);
+    }
+  }
+
+  // Destination clusters larger than a granule: writing a part of one allocates it all.
+  void by_cluster() {
+    const std::uint64_t cluster = onto.unit();
+    for (std::uint64_t offset = 0; offset < onto.size(); offset += cluster)
+      one_cluster(offset, std::min(offset + cluster, onto.size()));
+  }
+  void one_cluster(std::uint64_t offset, std::uint64_t end) {
+    bool any = false;
+    bool all_zero = end - offset == onto.unit();
+    for (std::uint64_t granule = offset / run.granularity_; start_of(granule) < end; ++granule) {
+      any = any || dirty[granule];
+      all_zero = all_zero && dirty[granule] && kind_of(granule) != Granule::data;
+    }
+    if (!any) return;
+    if (all_zero) return zero(offset, end - offset, true);
+    const bool widened = run.options_.header_backing && attached.empty();
+    if (widened && first_time(offset, end))
+      write_view(onto, source, offset, end - offset);
+    else
+      write_view(onto, on_top(onto, attached), offset, end - offset);
+    for (std::uint64_t granule = offset / run.granularity_; start_of(granule) < end; ++granule)
+      if (dirty[granule])
+        write_view(onto, source, start_of(granule), end_of(granule) - start_of(granule));
+  }
+  // Whether the job has not written this cluster before: it widens the first time only.
+  bool first_time(std::uint64_t offset, std::uint64_t end) const {
+    if (!run.synced_) return true;
+    for (std::uint64_t granule = offset / run.granularity_; start_of(granule) < end; ++granule)
+      if (run.dirty_[granule]) return false;
+    return true;
+  }
+};
+
+MirrorRun::MirrorRun(const MirrorOptions& options, const LayerChain& source,
+                     const Layer& destination, const LayerChain& attached)
+    : options_(options),
+      granularity_(options.granularity != 0 ? options.granularity
+                                            : default_granularity(destination)),
+      initial_(destination),
+      current_(destination) {
+  CHECK(!source.empty() && source.front()->size() == destination.size());
+  const std::uint64_t size = destination.size();
+  dirty_.assign(sim::div_up(size, granularity_), options.sync == Sync::full);
+  if (options.sync == Sync::top) {
+    for (const CellRun& run : source.front()->runs()) {
+      if (run.cell.kind() == Kind::absent) continue;
+      for (std::uint64_t granule = run.offset / granularity_;
+           granule <= (run.offset + run.length - 1) / granularity_; ++granule)
+        dirty_[granule] = true;
+    }
+  }
+  for (std::uint64_t granule = 0; granule < dirty_.size(); ++granule)
+    if (dirty_[granule])
+      dirty_at_start_ += std::min((granule + 1) * granularity_, size) - granule * granularity_;
+
+  // An interruption leaves each place as it was, as zeroes, or as copied.
+  Layer done = initial_;
+  copy(done, source, attached, dirty_);
+  merge(current_, done);
+  if (options.sync == Sync::full && size != 0) {
+    Layer zeroed = initial_;
+    zeroed.assign(0, size, Cell::Zero());
+    merge(current_, zeroed);
+  }
+  if (destination.unit() > granularity_) {
+    // … and a cluster of which only a part has been copied, completed by copy on write.
+    Layer started = initial_;
+    const LayerChain seen = on_top(initial_, attached);
+    for (std::uint64_t granule = 0; granule < dirty_.size(); ++granule) {
+      if (!dirty_[granule]) continue;
+      const std::uint64_t from = sim::align_down(granule * granularity_, destination.unit());
+      write_view(started, seen, from, std::min(from + destination.unit(), size) - from);
+    }
+    merge(current_, started);
+  }
+}
+
+std::vector<bool> MirrorRun::touched(std::uint64_t offset, std::uint64_t length) const {
+  std::vector<bool> granules(dirty_.size(), false);
+  if (length == 0) return granules;
+  for (std::uint64_t granule = offset / granularity_;
+       granule <= (offset + length - 1) / granularity_; ++granule)
+    granules[granule] = true;
+  return granules;
+}
+
+void MirrorRun::source_changed(const LayerChain& source, const LayerChain& attached,
+                               std::uint64_t offset, std::uint64_t length) {
+  const std::vector<bool> granules = touched(offset, length);
+  Layer done = current_;
+  copy(done, source, attached, granules);
+  if (synced_)
+    current_ = std::move(done);
+  else
+    merge(current_, done);
+  for (std::size_t i = 0; i < granules.size(); ++i) dirty_[i] = dirty_[i] || granules[i];
+}
+
+void MirrorRun::synced(const LayerChain& source, const LayerChain& attached) {
+  if (synced_) return;
+  current_ = initial_;
+  copy(current_, source, attached, dirty_);
+  synced_ = true;
+}
+
+void MirrorRun::copy(Layer& onto, const LayerChain& source, const LayerChain& attached,
+                     const std::vector<bool>& dirty) const {
+  Copy pass{*this, onto, source, attached, dirty};
+  if (onto.unit() > granularity_)
+    pass.by_cluster();
+  else
+    pass.by_granule();
+}
+
+}  // namespace conformance::model
