@@ -1,0 +1,176 @@
+#include "real-qemu/recycle.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace real_qemu {
+namespace {
+
+using conformance::Hypervisor;
+using sim::Json;
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::array<std::string_view, 14> kUndoable = {"block_resize",
+                                                        "block_set_io_throttle",
+                                                        "change-backing-file",
+                                                        "device_add",
+                                                        "device_del",
+                                                        "qmp_capabilities",
+                                                        "qom-get",
+                                                        "qom-list",
+                                                        "system_reset",
+                                                        "transaction",
+                                                        "x-debug-block-dirty-bitmap-sha256",
+                                                        "x-debug-query-block-graph",
+                                                        "block-latency-histogram-set",
+                                                        "x-blockdev-set-iothread"};
+// Of everything that begins so.
+constexpr std::array<std::string_view, 6> kUndoablePrefixes = {
+    "query-", "blockdev-", "job-", "block-job-", "block-dirty-bitmap-", "block-"};
+constexpr std::string_view kDevices = "/machine/peripheral";
+constexpr std::string_view kNamelessDevices = "/machine/peripheral-anon";
+
+class Recycling {
+ public:
+  Recycling(Hypervisor& qemu, milliseconds limit) : qemu_(qemu), deadline_(Clock::now() + limit) {}
+
+  bool run() { return end_jobs() && remove_devices() && remove_nodes() && is_as_new(); }
+
+ private:
+  // The value of "return", or nothing for an error or a failure.
+  std::optional<Json> ask(std::string_view command, const Json& arguments = nullptr) {
+    auto reply = qemu_.execute(command, arguments);
+    if (!reply) failed_ = true;
+    if (!reply || !reply->contains("return")) return std::nullopt;
+    return std::move((*reply)["return"]);
+  }
+  bool in_time() const { return !failed_ && Clock::now() < deadline_; }
+  void wait_for_an_event() {
+    if (!qemu_.next_event(milliseconds(50))) failed_ = true;
+  }
+
+  bool end_jobs();
+  void end_job(const std::string& id, const std::string& status, const std::string& type);
+  // QOM paths of the devices that were plugged in.
+  std::optional<std::vector<std::string>> devices();
+  bool remove_devices();
+  bool remove_nodes();
+  bool is_as_new();
+
+  Hypervisor& qemu_;
+  Clock::time_point deadline_;
+  bool failed_ = false;
+  std::set<std::string> cancelled_;
+};
+
+// In 7.2 and 10.0 query-named-block-nodes crashes on a concluded stream job, in 5.2 on a concluded
+// backup; hence jobs go first.
+bool Recycling::end_jobs() {
+  while (in_time()) {
+    const auto jobs = ask("query-jobs");
+    if (!jobs) return false;
+    if (jobs->empty()) return true;
+    bool dismissed = false;
+    for (const Json& job : *jobs) {
+      const auto status = job.value("status", "");
+      end_job(job.value("id", ""), status, job.value("type", ""));
+      dismissed = dismissed || status == "concluded";
+    }
+    if (!dismissed) wait_for_an_event();
+  }
+  return false;
+}
+
+void Recycling::end_job(const std::string& id, const std::string& status, const std::string& type) {
+  static const std::set<std::string_view> kBlockJobs = {"mirror", "commit", "stream", "backup"};
+  if (status == "concluded") {
+    ask("job-dismiss", {{"id", id}});
+    return;
+  }
+  if (status == "aborting" || status == "null" || !cancelled_.insert(id).second) return;
+  // job-cancel is not forced in 5.2.
+  if (kBlockJobs.contains(type))
+    ask("block-job-cancel", {{"device", id}, {"force", true}});
+  else
+    ask("job-cancel", {{"id", id}});
+}
+
+std::optional<std::vector<std::string>> Recycling::devices() {
+  std::vector<std::string> paths;
+  for (const auto place : {kDevices, kNamelessDevices}) {
+    const auto members = ask("qom-list", {{"path", place}});
+    if (!members) return std::nullopt;
+    for (const Json& member : *members)
+      if (member.value("type", "").starts_with("child<"))
+        paths.push_back(std::string(place) + "/" + member.value("name", ""));
+  }
+  return paths;
+}
+
+// Without a guest that agrees, a reset is what ends the removal of a PCI device.
+bool Recycling::remove_devices() {
+  bool asked = false;
+  while (in_time()) {
+    const auto paths = devices();
+    if (!paths) return false;
+    if (paths->empty() && !asked) return true;
+    for (const std::string& path : *paths) ask("device_del", {{"id", path}});
+    if (!paths->empty()) ask("system_reset");
+    asked = true;
+    std::set<std::string> left(paths->begin(), paths->end());
+    while (in_time() && !left.empty()) {
+      const auto event = qemu_.next_event(milliseconds(500));
+      if (!event) return false;
+      if (!*event) break;
+      if ((*event)->name == "DEVICE_DELETED") left.erase((*event)->data.value("path", ""));
+    }
+    if (left.empty()) return in_time();
+  }
+  return false;
+}
+
+bool Recycling::remove_nodes() {
+  while (in_time()) {
+    const auto nodes = ask("query-named-block-nodes", {{"flat", true}});
+    if (!nodes) return false;
+    if (nodes->empty()) return true;
+    bool removed = false;
+    for (const Json& node : *nodes) {
+      const auto name = node.value("node-name", "");
+      if (!name.starts_with('#') && ask("blockdev-del", {{"node-name", name}})) removed = true;
+    }
+    if (!removed) return false;
+  }
+  return false;
+}
+
+bool Recycling::is_as_new() {
+  const auto status = ask("query-status");
+  if (!status || status->value("status", "") != "prelaunch") return false;
+  const auto disks = ask("query-block");
+  const auto jobs = ask("query-jobs");
+  return disks && disks->empty() && jobs && jobs->empty();
+}
+
+}  // namespace
+
+bool can_be_undone(std::string_view command, const Json& arguments) {
+  if (command == "human-monitor-command") {
+    const auto line = arguments.value("command-line", "");
+    return line.starts_with("qemu-io ") || line.starts_with("info ");
+  }
+  // Exports and their servers, and reopening by name prefix `block-`, are not among these.
+  if (command.starts_with("block-export-")) return false;
+  return std::ranges::find(kUndoable, command) != kUndoable.end() ||
+         std::ranges::any_of(kUndoablePrefixes, [command](std::string_view prefix) {
+           return command.starts_with(prefix);
+         });
+}
+
+bool recycle(Hypervisor& qemu, milliseconds limit) { return Recycling(qemu, limit).run(); }
+
+}  // namespace real_qemu
