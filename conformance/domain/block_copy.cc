@@ -1,6 +1,5 @@
 // virDomainBlockRebase: its checks in libvirt's order, and the start of a copy.
 
-#include <limits>
 #include <utility>
 
 #include "conformance/domain/chain.h"
@@ -12,7 +11,6 @@ namespace conformance {
 
 namespace {
 
-constexpr std::uint64_t kMaxBytes = std::numeric_limits<std::int64_t>::max();
 constexpr std::uint32_t kNeedCopy =
     kRebaseShallow | kRebaseReuseExt | kRebaseCopyRaw | kRebaseCopyDev;
 constexpr std::uint32_t kSupported =
@@ -38,12 +36,12 @@ DomainResult<void> Domain::block_rebase(const std::string& disk,
   if ((flags & kRebaseCopy) == 0) return pull(disk, base, flags);
 
   if ((flags & kRebaseBandwidthBytes) == 0) {
-    if (bandwidth > kMaxBytes >> 20) return errors::bandwidth_overflow();
+    if (bandwidth > errors::kMaxBandwidth >> 20) return errors::bandwidth_overflow();
     bandwidth <<= 20;
   }
   if ((flags & kRebaseRelative) != 0) return errors::relative_backing();
   if (!base->starts_with('/')) return errors::relative_target();
-  if (bandwidth > kMaxBytes) return errors::bandwidth_bytes_overflow();
+  if (bandwidth > errors::kMaxBandwidth) return errors::bandwidth_bytes_overflow();
   return copy(disk, {.path = *base,
                      .format = (flags & kRebaseCopyRaw) != 0 ? "raw" : "",
                      .speed = bandwidth,

@@ -1,6 +1,5 @@
 // The life of a copy after its start: events, abort, pivot, speed, progress.
 
-#include <limits>
 #include <utility>
 
 #include "conformance/domain/domain.h"
@@ -12,7 +11,6 @@ namespace conformance {
 
 namespace {
 
-constexpr std::uint64_t kMaxBytes = std::numeric_limits<std::int64_t>::max();
 constexpr std::string_view kBitmap = "libvirt-tmp-activewrite";
 // How long an event that must come may take, and how many others may come before it.
 constexpr std::chrono::milliseconds kEventLimit{30'000};
@@ -100,14 +98,14 @@ DomainResult<void> Domain::block_job_set_speed(const std::string& name, std::uin
     return errors::unsupported_flags(flags & ~kSetSpeedBandwidthBytes,
                                      "qemuDomainBlockJobSetSpeed");
   if ((flags & kSetSpeedBandwidthBytes) == 0) {
-    if (bandwidth > kMaxBytes >> 20) return errors::bandwidth_overflow();
+    if (bandwidth > errors::kMaxBandwidth >> 20) return errors::bandwidth_overflow();
     bandwidth <<= 20;
   }
   if (auto taken = take_events(); !taken) return taken;
   auto found = find(name);
   if (!found) return std::unexpected(std::move(found).error());
   if (!(*found)->job) return errors::no_job((*found)->target);
-  if (bandwidth > kMaxBytes) return errors::negative_speed();
+  if (bandwidth > errors::kMaxBandwidth) return errors::negative_speed();
   auto set = execute("block-job-set-speed", {{"device", (*found)->job->id}, {"speed", bandwidth}});
   if (!set) return std::unexpected(std::move(set).error());
   return {};

@@ -102,9 +102,11 @@ DomainResult<void> Domain::detach(const Source& source) {
   return {};
 }
 
-DomainResult<void> Domain::detach_chain(const Source& top) {
-  for (const Source* source = &top; source != nullptr; source = source->beneath.get())
+DomainResult<void> Domain::detach_chain(Source& top) {
+  for (Source* source = &top; source != nullptr; source = source->beneath.get()) {
     if (auto gone = detach(*source); !gone) return gone;
+    source->format_open = source->storage_open = false;
+  }
   return {};
 }
 

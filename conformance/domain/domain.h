@@ -121,7 +121,8 @@ class Domain final : public DomainApi {
   DomainResult<void> attach_chain(Source& top, bool read_only);
   // Removes the nodes of this one image, format before storage, ignoring refusals.
   DomainResult<void> detach(const Source& source);
-  DomainResult<void> detach_chain(const Source& top);
+  // The same for a whole chain, which can then be attached again.
+  DomainResult<void> detach_chain(Source& top);
 
   // block_copy.cc
   DomainResult<void> pull(const std::string& disk, const std::optional<std::string>& base,

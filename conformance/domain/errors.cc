@@ -2,13 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <limits>
-
 namespace conformance::errors {
-
-namespace {
-constexpr std::uint64_t kMaxBytes = std::numeric_limits<std::int64_t>::max();
-}
 
 Failure unsupported_flags(std::uint32_t flags, std::string_view function) {
   return qemu("INVALID_ARG",
@@ -16,12 +10,12 @@ Failure unsupported_flags(std::uint32_t flags, std::string_view function) {
 }
 
 Failure bandwidth_overflow() {
-  return qemu("OVERFLOW", fmt::format("bandwidth must be less than {}", kMaxBytes >> 20));
+  return qemu("OVERFLOW", fmt::format("bandwidth must be less than {}", kMaxBandwidth >> 20));
 }
 
 Failure bandwidth_bytes_overflow() {
   return qemu("INVALID_ARG", fmt::format("bandwidth must be less than '{}' bytes/s ({} MiB/s)",
-                                         kMaxBytes, kMaxBytes >> 20));
+                                         kMaxBandwidth, kMaxBandwidth >> 20));
 }
 
 }  // namespace conformance::errors

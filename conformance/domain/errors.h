@@ -3,12 +3,16 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 
 #include "conformance/target/domain_error.h"
 
 namespace conformance::errors {
+
+// The largest bandwidth in bytes/s: LLONG_MAX.
+inline constexpr std::uint64_t kMaxBandwidth = std::numeric_limits<std::int64_t>::max();
 
 using Failure = std::unexpected<DomainFailure>;
 
