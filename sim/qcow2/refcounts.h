@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "sim/base/result.h"
 #include "sim/qcow2/header.h"
@@ -38,20 +39,35 @@ class Refcounts {
   enum class Outcome : unsigned char { done, search_again };
   enum class Change : unsigned char { raise, lower };
 
-  std::uint64_t per_block() const;
+  std::uint64_t per_block() const { return (geometry_.cluster_bytes() * 8) >> order_; }
   std::uint64_t table_entries() const;
-  Task<Result<HostOffset>> block_of(HostCluster cluster);  // value 0: none
+  // The block that counts `cluster`; value 0: there is none, and the cluster is free.
+  Task<Result<HostOffset>> block_of(HostCluster cluster);
+  // The slice of `block` that holds the count of `cluster`, and which of its counts that is.
+  struct Place {
+    Tables::Slice* slice;
+    std::uint64_t index;
+  };
+  Task<Result<Place>> place_of(HostOffset block, HostCluster cluster);
+  std::uint64_t load(const Place& place) const;
+  void store(const Place& place, std::uint64_t count);
+
   Task<Result<HostCluster>> find_run(std::uint64_t clusters);
+  // Changes the counts of a range, making blocks where they are missing.  A block that was made may
+  // lie where the caller wanted to allocate: then nothing has changed and it must search again.
   Task<Result<Outcome>> change(HostCluster first, std::uint64_t clusters, Change change);
-  Task<Result<>> change_one(HostCluster cluster, HostOffset block, Change change);
+  Task<Result<>> change_one(HostOffset block, HostCluster cluster, Change change);
+  Task<Result<>> undo(HostCluster first, std::uint64_t clusters, Change done);
   Task<Result<>> make_block(HostCluster needed);
   Task<Result<>> grow_table(HostCluster needed, HostCluster new_block);
+  Task<Result<>> count_area(std::vector<std::byte>& table, HostCluster start, HostCluster end);
   Task<Result<>> switch_table(HostCluster table, std::uint64_t clusters);
 
   storage::Storage& file_;
   Tables& tables_;
   Header& header_;
   Geometry geometry_;
+  std::uint32_t order_;
   std::uint64_t cursor_ = 0;  // lowest host cluster that may be free
 };
 

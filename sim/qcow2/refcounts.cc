@@ -1,0 +1,304 @@
+#include "sim/qcow2/refcounts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "sim/base/check.h"
+#include "sim/qcow2/format.h"
+
+namespace sim::qcow2 {
+
+Refcounts::Refcounts(storage::Storage& file, Tables& tables, Header& header)
+    : file_(file),
+      tables_(tables),
+      header_(header),
+      geometry_(header.geometry()),
+      order_(header.refcount_order) {}
+
+std::uint64_t Refcounts::table_entries() const {
+  return header_.refcount_table_clusters * geometry_.cluster_bytes() / format::kEntryBytes;
+}
+
+Task<Result<HostOffset>> Refcounts::block_of(HostCluster cluster) {
+  const std::uint64_t index = cluster.value / per_block();
+  if (index >= table_entries()) co_return HostOffset{0};
+  CO_TRY(const std::uint64_t entry,
+         co_await tables_.entry(header_.refcount_table_offset + index * format::kEntryBytes));
+  const HostOffset block{entry & format::kBlockOffsetMask};
+  if (geometry_.within(block) != 0 || block.value >= format::kHostOffsetEnd)
+    co_return os_error(EIO, fmt::format("Refblock offset {:#x} unaligned (reftable index: {:#x})",
+                                        block.value, index));
+  co_return block;
+}
+
+Task<Result<Refcounts::Place>> Refcounts::place_of(HostOffset block, HostCluster cluster) {
+  const std::uint64_t index = cluster.value % per_block();
+  const std::uint64_t per_slice = (tables_.slice_bytes() * 8) >> order_;
+  const std::uint64_t slice = index / per_slice;
+  CO_TRY(Tables::Slice * found, co_await tables_.slice(block + slice * tables_.slice_bytes()));
+  co_return Place{found, index % per_slice};
+}
+
+// spec, "Refcount block": counts of 8 bits and more are big-endian, smaller ones are packed from
+// the low end of each byte.
+std::uint64_t Refcounts::load(const Place& place) const {
+  const Bytes bytes = place.slice->bytes;
+  const std::uint64_t width = std::uint64_t{1} << order_;
+  switch (order_) {
+    case 3:
+      return std::to_integer<std::uint64_t>(bytes[place.index]);
+    case 4:
+      return load_be<std::uint16_t>(bytes, place.index * 2);
+    case 5:
+      return load_be<std::uint32_t>(bytes, place.index * 4);
+    case 6:
+      return load_be<std::uint64_t>(bytes, place.index * 8);
+    default: {
+      const std::uint64_t bit = place.index * width;
+      return std::to_integer<std::uint64_t>(bytes[bit / 8] >> (bit % 8)) &
+             ((std::uint64_t{1} << width) - 1);
+    }
+  }
+}
+
+void Refcounts::store(const Place& place, std::uint64_t count) {
+  const MutableBytes bytes = place.slice->bytes;
+  const std::uint64_t width = std::uint64_t{1} << order_;
+  const std::uint64_t bit = place.index * width;
+  switch (order_) {
+    case 3:
+      bytes[place.index] = static_cast<std::byte>(count);
+      break;
+    case 4:
+      store_be(bytes, place.index * 2, static_cast<std::uint16_t>(count));
+      break;
+    case 5:
+      store_be(bytes, place.index * 4, static_cast<std::uint32_t>(count));
+      break;
+    case 6:
+      store_be(bytes, place.index * 8, count);
+      break;
+    default: {
+      const auto mask = static_cast<std::byte>(((1U << width) - 1) << (bit % 8));
+      bytes[bit / 8] =
+          (bytes[bit / 8] & ~mask) | (static_cast<std::byte>(count << (bit % 8)) & mask);
+    }
+  }
+  tables_.changed(*place.slice, Tables::Kind::refcounts, bit / 8,
+                  std::max<std::uint64_t>(width / 8, 1));
+}
+
+Task<Result<std::uint64_t>> Refcounts::count(HostCluster cluster) {
+  CO_TRY(const HostOffset block, co_await block_of(cluster));
+  if (block.value == 0) co_return 0U;
+  CO_TRY(const Place place, co_await place_of(block, cluster));
+  co_return load(place);
+}
+
+// The first run of free clusters from the cursor on, which moves behind it.  Counts nothing.
+Task<Result<HostCluster>> Refcounts::find_run(std::uint64_t clusters) {
+  std::uint64_t run = 0;
+  while (run < clusters) {
+    CO_TRY(const HostOffset block, co_await block_of({cursor_}));
+    if (block.value == 0) {
+      const std::uint64_t step = std::min(clusters - run, per_block() - cursor_ % per_block());
+      run += step;
+      cursor_ += step;
+      continue;
+    }
+    CO_TRY(Place place, co_await place_of(block, {cursor_}));
+    const std::uint64_t per_slice = (tables_.slice_bytes() * 8) >> order_;
+    for (; run < clusters && place.index < per_slice; ++place.index, ++cursor_)
+      run = load(place) == 0 ? run + 1 : 0;
+  }
+  if (cursor_ > format::kHostOffsetEnd >> geometry_.cluster_bits) co_return os_error(EFBIG);
+  co_return HostCluster{cursor_ - clusters};
+}
+
+Task<Result<>> Refcounts::change_one(HostOffset block, HostCluster cluster, Change change) {
+  CO_TRY(const Place place, co_await place_of(block, cluster));
+  const std::uint64_t before = load(place);
+  const std::uint64_t most = UINT64_MAX >> (64 - (std::uint64_t{1} << order_));
+  if (change == Change::raise ? before == most : before == 0) co_return os_error(EINVAL);
+  const std::uint64_t after = change == Change::raise ? before + 1 : before - 1;
+  store(place, after);
+  if (after == 0) cursor_ = std::min(cursor_, cluster.value);
+  co_return ok();
+}
+
+Task<Result<>> Refcounts::undo(HostCluster first, std::uint64_t clusters, Change done) {
+  const Change back = done == Change::raise ? Change::lower : Change::raise;
+  for (std::uint64_t i = 0; i < clusters; ++i) {
+    const HostCluster cluster = first + i;
+    CO_TRY(const HostOffset block, co_await block_of(cluster));
+    CO_TRY_OK(co_await change_one(block, cluster, back));
+  }
+  co_return ok();
+}
+
+Task<Result<Refcounts::Outcome>> Refcounts::change(HostCluster first, std::uint64_t clusters,
+                                                   Change change) {
+  CO_TRY_OK(co_await tables_.require(change == Change::raise ? Tables::Order::refcounts_first
+                                                             : Tables::Order::mappings_first));
+  for (std::uint64_t i = 0; i < clusters; ++i) {
+    const HostCluster cluster = first + i;
+    CO_TRY(const HostOffset block, co_await block_of(cluster));
+    Result<> changed = os_error(EINVAL);
+    if (block.value != 0)
+      changed = co_await change_one(block, cluster, change);
+    else if (change == Change::raise)
+      changed = co_await make_block(cluster);
+    if (changed.ok() && block.value != 0) continue;
+    // Not finished: take back what was done, and let the next search begin here.
+    if (change == Change::raise) cursor_ = std::min(cursor_, first.value);
+    CO_TRY_OK(co_await undo(first, i, change));
+    CO_TRY_OK(changed);
+    co_return Outcome::search_again;
+  }
+  co_return Outcome::done;
+}
+
+Task<Result<HostCluster>> Refcounts::allocate(std::uint64_t clusters) {
+  for (;;) {
+    CO_TRY(const HostCluster first, co_await find_run(clusters));
+    CO_TRY(const Outcome outcome, co_await change(first, clusters, Change::raise));
+    if (outcome == Outcome::done) co_return first;
+  }
+}
+
+Task<Result<std::uint64_t>> Refcounts::allocate_at(HostCluster first, std::uint64_t clusters) {
+  for (;;) {
+    std::uint64_t free = 0;
+    for (; free < clusters; ++free) {
+      CO_TRY(const std::uint64_t used, co_await count(first + free));
+      if (used != 0) break;
+    }
+    if (free == 0) co_return 0U;
+    CO_TRY(const Outcome outcome, co_await change(first, free, Change::raise));
+    if (outcome == Outcome::done) co_return free;
+  }
+}
+
+Task<Result<>> Refcounts::release(HostCluster first, std::uint64_t clusters, bool discard) {
+  CO_TRY_OK(co_await change(first, clusters, Change::lower));
+  for (std::uint64_t i = 0; discard && i < clusters; ++i) {
+    CO_TRY(const std::uint64_t used, co_await count(first + i));
+    // Giving space back is a favour: a file that refuses has lost nothing.
+    if (used == 0)
+      (void)co_await file_.discard(geometry_.start_of(first + i).value, geometry_.cluster_bytes());
+  }
+  co_return ok();
+}
+
+// Makes the block that counts `needed`.  It counts itself if it can, else another block does (which
+// may have to be made first).  The block is in the file before the table refers to it.
+Task<Result<>> Refcounts::make_block(HostCluster needed) {
+  CO_TRY(const HostCluster made, co_await find_run(1));
+  if (made.value == 0)
+    co_return os_error(EIO, "Preventing invalid allocation of refcount block at offset 0");
+  const HostOffset block = geometry_.start_of(made);
+  if (made.value / per_block() == needed.value / per_block()) {
+    CO_TRY_OK(co_await tables_.make_zero(block, 1));
+    CO_TRY(const Place place, co_await place_of(block, made));
+    store(place, 1);
+  } else {
+    CO_TRY(const Outcome outcome, co_await change(made, 1, Change::raise));
+    if (outcome == Outcome::search_again) co_return ok();
+    CO_TRY_OK(co_await tables_.make_zero(block, 1));
+  }
+  CO_TRY_OK(co_await tables_.write_back());
+  CO_TRY_OK(co_await file_.flush());
+  const std::uint64_t index = needed.value / per_block();
+  if (index >= table_entries()) co_return co_await grow_table(needed, made);
+  co_return co_await tables_.set_entry(header_.refcount_table_offset + index * format::kEntryBytes,
+                                       block.value, Tables::Kind::refcounts);
+}
+
+// Blocks of a refcount table that counts `clusters` clusters, its own and the table's included,
+// with room to spare for half of the table.
+static std::uint64_t blocks_for(std::uint64_t clusters, std::uint64_t per_block,
+                                std::uint64_t entries_per_cluster) {
+  std::uint64_t blocks = 0, table = 0, last = 0, total = 0;
+  bool generous = true;
+  do {
+    last = total;
+    blocks = div_up(clusters + table + blocks, per_block);
+    table = div_up(blocks, entries_per_cluster);
+    total = clusters + blocks + table;
+    if (total == last && generous) {
+      clusters += div_up(table, 2);
+      total = 0;
+      generous = false;
+    }
+  } while (total != last);
+  return blocks;
+}
+
+// The table is full.  An area at the next block boundary takes the blocks that count it and a
+// larger table; then the header is switched over.  `new_block` counts `needed` and is in no table
+// yet.
+Task<Result<>> Refcounts::grow_table(HostCluster needed, HostCluster new_block) {
+  const std::uint64_t used = div_up(std::max(needed.value + 1, new_block.value), per_block());
+  const HostCluster start{used * per_block()};
+  const std::uint64_t per_cluster = geometry_.cluster_bytes() / format::kEntryBytes;
+  const std::uint64_t blocks = blocks_for(start.value, per_block(), per_cluster);
+  const std::uint64_t clusters = div_up(blocks + div_up(blocks, 2), per_cluster);
+  if (clusters * geometry_.cluster_bytes() > format::kRefcountTableBytesMax)
+    co_return os_error(EFBIG);
+
+  std::vector<std::byte> table(clusters * geometry_.cluster_bytes());
+  CO_TRY_OK(co_await file_.read(header_.refcount_table_offset.value,
+                                MutableBytes(table).first(table_entries() * format::kEntryBytes)));
+  store_be(MutableBytes(table), needed.value / per_block() * format::kEntryBytes,
+           geometry_.start_of(new_block).value);
+  std::uint64_t missing = 0;
+  for (std::uint64_t i = used; i < blocks; ++i)
+    if (load_be<std::uint64_t>(table, i * format::kEntryBytes) == 0) ++missing;
+  const HostCluster at = start + missing;
+  CO_TRY_OK(co_await count_area(table, start, at + clusters));
+  CO_TRY_OK(co_await tables_.write_back());
+  CO_TRY_OK(co_await tables_.make_zero(geometry_.start_of(at), clusters));
+  CO_TRY_OK(co_await file_.write(geometry_.start_of(at).value, table));
+  CO_TRY_OK(co_await file_.flush());
+  co_return co_await switch_table(at, clusters);
+}
+
+// Sets the counts of [start, end) to 1, making the blocks that `table` does not have at `start`,
+// one after the other.
+Task<Result<>> Refcounts::count_area(std::vector<std::byte>& table, HostCluster start,
+                                     HostCluster end) {
+  HostCluster next = start;
+  for (HostCluster cluster = start; cluster < end; cluster = cluster + 1) {
+    const std::uint64_t entry = cluster.value / per_block() * format::kEntryBytes;
+    HostOffset block{load_be<std::uint64_t>(table, entry) & format::kBlockOffsetMask};
+    if (block.value == 0) {
+      block = geometry_.start_of(next);
+      next = next + 1;
+      store_be(MutableBytes(table), entry, block.value);
+      CO_TRY_OK(co_await tables_.make_zero(block, 1));
+    }
+    if (geometry_.within(block) != 0) co_return os_error(EIO);
+    CO_TRY(const Place place, co_await place_of(block, cluster));
+    store(place, 1);
+  }
+  co_return ok();
+}
+
+Task<Result<>> Refcounts::switch_table(HostCluster table, std::uint64_t clusters) {
+  const HostOffset offset = geometry_.start_of(table);
+  std::array<std::byte, 12> fields{};
+  store_be(MutableBytes(fields), 0, offset.value);
+  store_be(MutableBytes(fields), 8, static_cast<std::uint32_t>(clusters));
+  static_assert(format::at::refcount_table_clusters == format::at::refcount_table_offset + 8);
+  CO_TRY_OK(co_await file_.write(format::at::refcount_table_offset, fields));
+  CO_TRY_OK(co_await file_.flush());
+  const HostOffset old = std::exchange(header_.refcount_table_offset, offset);
+  const std::uint64_t old_clusters =
+      std::exchange(header_.refcount_table_clusters, static_cast<std::uint32_t>(clusters));
+  tables_.forget(old, old_clusters);
+  co_return co_await release(geometry_.cluster_of(old), old_clusters, false);
+}
+
+}  // namespace sim::qcow2
