@@ -19,29 +19,12 @@
 #include <string_view>
 #include <vector>
 
+#include "conformance/inspect/content.h"
 #include "conformance/inspect/image.h"
 #include "conformance/target/files.h"
 #include "sim/base/result.h"
 
 namespace conformance::inspect {
-
-// A maximal range of one layer's bytes that are all the same.
-struct ContentRun {
-  std::uint64_t offset = 0;
-  std::uint64_t length = 0;
-  Kind kind = Kind::absent;
-  std::optional<std::uint8_t> pattern;  // data: the value of every byte; nothing if they differ.
-                                        // zero: 0.  absent: nothing
-  std::uint32_t mixed_at = 0;           // data without a pattern: where its bytes start in `mixed`
-  friend bool operator==(const ContentRun&, const ContentRun&) = default;
-};
-
-// One layer's own bytes.  Bytes that differ are split into runs of equal ones; only a sector with
-// more than 16 such runs is kept as it is, in `mixed`.
-struct Content {
-  std::vector<ContentRun> runs;  // covers [0, virtual_size), ascending
-  std::vector<std::byte> mixed;
-};
 
 struct Layer {
   ImageReport report;
