@@ -61,8 +61,7 @@ Outcome<Json> QmpClient::execute(std::string_view command, const Json& arguments
   Json request = {{"execute", command}, {"id", id}};
   if (!arguments.is_null()) request["arguments"] = arguments;
   // Bytes that are no UTF-8 cannot be written as JSON: they are left out.
-  if (auto sent =
-          send(request.dump(-1, ' ', false, Json::error_handler_t::ignore) + "\r\n", deadline);
+  if (auto sent = send(request.dump(-1, ' ', false, Json::error_handler_t::ignore), deadline);
       !sent)
     return std::unexpected(sent.error());
   while (true) {

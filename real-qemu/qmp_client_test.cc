@@ -53,7 +53,7 @@ TEST_F(QmpClientTest, Negotiates) {
   say("{\"return\": {}, \"id\": 1}\r\n");
   ASSERT_TRUE(client_->negotiate(milliseconds(30)));
   EXPECT_EQ(client_->greeting()["version"]["qemu"]["micro"], 22);
-  EXPECT_EQ(heard(), "{\"execute\":\"qmp_capabilities\",\"id\":1}\r\n");
+  EXPECT_EQ(heard(), "{\"execute\":\"qmp_capabilities\",\"id\":1}");
 }
 
 TEST_F(QmpClientTest, QueuesEventsAroundAReplyAndMatchesIds) {
@@ -64,7 +64,7 @@ TEST_F(QmpClientTest, QueuesEventsAroundAReplyAndMatchesIds) {
   auto reply = client_->execute("query-a", {{"x", 1}});
   ASSERT_TRUE(reply);
   EXPECT_EQ(*reply, Json::parse(R"({"return": {"a": 1}})"));
-  EXPECT_EQ(heard(), "{\"arguments\":{\"x\":1},\"execute\":\"query-a\",\"id\":2}\r\n");
+  EXPECT_EQ(heard(), "{\"arguments\":{\"x\":1},\"execute\":\"query-a\",\"id\":2}");
   auto first = client_->poll_event();
   ASSERT_TRUE(first && *first);
   EXPECT_EQ((*first)->name, "STOP");
