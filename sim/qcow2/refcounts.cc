@@ -117,23 +117,31 @@ Task<Result<HostCluster>> Refcounts::find_run(std::uint64_t clusters) {
   co_return HostCluster{cursor_ - clusters};
 }
 
-Task<Result<>> Refcounts::change_one(HostOffset block, HostCluster cluster, Change change) {
-  CO_TRY(const Place place, co_await place_of(block, cluster));
-  const std::uint64_t before = load(place);
-  const std::uint64_t most = UINT64_MAX >> (64 - (std::uint64_t{1} << order_));
-  if (change == Change::raise ? before == most : before == 0) co_return os_error(EINVAL);
-  const std::uint64_t after = change == Change::raise ? before + 1 : before - 1;
-  store(place, after);
-  if (after == 0) cursor_ = std::min(cursor_, cluster.value);
-  co_return ok();
+// Changes the counts from `place` on, at most `most` of them and none beyond its slice.  Returns
+// how many; the first that cannot be changed (it is 0, or as high as it can be) ends it.
+std::uint64_t Refcounts::change_some(Place place, HostCluster cluster, std::uint64_t most,
+                                     Change change) {
+  const std::uint64_t limit = UINT64_MAX >> (64 - (std::uint64_t{1} << order_));
+  const std::uint64_t per_slice = (tables_.slice_bytes() * 8) >> order_;
+  std::uint64_t done = 0;
+  for (; done < most && place.index < per_slice; ++done, ++place.index) {
+    const std::uint64_t before = load(place);
+    if (before == (change == Change::raise ? limit : 0)) break;
+    const std::uint64_t after = change == Change::raise ? before + 1 : before - 1;
+    store(place, after);
+    if (after == 0) cursor_ = std::min(cursor_, cluster.value + done);
+  }
+  return done;
 }
 
 Task<Result<>> Refcounts::undo(HostCluster first, std::uint64_t clusters, Change done) {
   const Change back = done == Change::raise ? Change::lower : Change::raise;
-  for (std::uint64_t i = 0; i < clusters; ++i) {
-    const HostCluster cluster = first + i;
-    CO_TRY(const HostOffset block, co_await block_of(cluster));
-    CO_TRY_OK(co_await change_one(block, cluster, back));
+  for (std::uint64_t i = 0; i < clusters;) {
+    CO_TRY(const HostOffset block, co_await block_of(first + i));
+    CO_TRY(const Place place, co_await place_of(block, first + i));
+    const std::uint64_t some = change_some(place, first + i, clusters - i, back);
+    if (some == 0) co_return os_error(EINVAL);
+    i += some;
   }
   co_return ok();
 }
@@ -142,19 +150,22 @@ Task<Result<Refcounts::Outcome>> Refcounts::change(HostCluster first, std::uint6
                                                    Change change) {
   CO_TRY_OK(co_await tables_.require(change == Change::raise ? Tables::Order::refcounts_first
                                                              : Tables::Order::mappings_first));
-  for (std::uint64_t i = 0; i < clusters; ++i) {
+  for (std::uint64_t i = 0; i < clusters;) {
     const HostCluster cluster = first + i;
     CO_TRY(const HostOffset block, co_await block_of(cluster));
-    Result<> changed = os_error(EINVAL);
-    if (block.value != 0)
-      changed = co_await change_one(block, cluster, change);
-    else if (change == Change::raise)
-      changed = co_await make_block(cluster);
-    if (changed.ok() && block.value != 0) continue;
+    Result<> made = os_error(EINVAL);
+    if (block.value != 0) {
+      CO_TRY(const Place place, co_await place_of(block, cluster));
+      const std::uint64_t some = change_some(place, cluster, clusters - i, change);
+      i += some;
+      if (some > 0) continue;
+    } else if (change == Change::raise) {
+      made = co_await make_block(cluster);
+    }
     // Not finished: take back what was done, and let the next search begin here.
     if (change == Change::raise) cursor_ = std::min(cursor_, first.value);
     CO_TRY_OK(co_await undo(first, i, change));
-    CO_TRY_OK(changed);
+    CO_TRY_OK(made);
     co_return Outcome::search_again;
   }
   co_return Outcome::done;
@@ -253,10 +264,13 @@ Task<Result<>> Refcounts::grow_table(HostCluster needed, HostCluster new_block) 
                                 MutableBytes(table).first(table_entries() * format::kEntryBytes)));
   store_be(MutableBytes(table), needed.value / per_block() * format::kEntryBytes,
            geometry_.start_of(new_block).value);
-  std::uint64_t missing = 0;
-  for (std::uint64_t i = used; i < blocks; ++i)
-    if (load_be<std::uint64_t>(table, i * format::kEntryBytes) == 0) ++missing;
-  const HostCluster at = start + missing;
+  HostCluster at = start;  // first the blocks that are missing, then the table
+  for (std::uint64_t i = used; i < blocks; ++i) {
+    if (load_be<std::uint64_t>(table, i * format::kEntryBytes) != 0) continue;
+    CO_TRY_OK(co_await tables_.make_zero(geometry_.start_of(at), 1));
+    store_be(MutableBytes(table), i * format::kEntryBytes, geometry_.start_of(at).value);
+    at = at + 1;
+  }
   CO_TRY_OK(co_await count_area(table, start, at + clusters));
   CO_TRY_OK(co_await tables_.write_back());
   CO_TRY_OK(co_await tables_.make_zero(geometry_.start_of(at), clusters));
@@ -265,20 +279,11 @@ Task<Result<>> Refcounts::grow_table(HostCluster needed, HostCluster new_block) 
   co_return co_await switch_table(at, clusters);
 }
 
-// Sets the counts of [start, end) to 1, making the blocks that `table` does not have at `start`,
-// one after the other.
-Task<Result<>> Refcounts::count_area(std::vector<std::byte>& table, HostCluster start,
-                                     HostCluster end) {
-  HostCluster next = start;
+// Sets the counts of [start, end), which blocks of `table` hold, to 1.
+Task<Result<>> Refcounts::count_area(Bytes table, HostCluster start, HostCluster end) {
   for (HostCluster cluster = start; cluster < end; cluster = cluster + 1) {
-    const std::uint64_t entry = cluster.value / per_block() * format::kEntryBytes;
-    HostOffset block{load_be<std::uint64_t>(table, entry) & format::kBlockOffsetMask};
-    if (block.value == 0) {
-      block = geometry_.start_of(next);
-      next = next + 1;
-      store_be(MutableBytes(table), entry, block.value);
-      CO_TRY_OK(co_await tables_.make_zero(block, 1));
-    }
+    const HostOffset block{
+        load_be<std::uint64_t>(table, cluster.value / per_block() * format::kEntryBytes)};
     if (geometry_.within(block) != 0) co_return os_error(EIO);
     CO_TRY(const Place place, co_await place_of(block, cluster));
     store(place, 1);

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "sim/base/result.h"
 #include "sim/qcow2/header.h"
@@ -56,11 +55,11 @@ class Refcounts {
   // Changes the counts of a range, making blocks where they are missing.  A block that was made may
   // lie where the caller wanted to allocate: then nothing has changed and it must search again.
   Task<Result<Outcome>> change(HostCluster first, std::uint64_t clusters, Change change);
-  Task<Result<>> change_one(HostOffset block, HostCluster cluster, Change change);
+  std::uint64_t change_some(Place place, HostCluster cluster, std::uint64_t most, Change change);
   Task<Result<>> undo(HostCluster first, std::uint64_t clusters, Change done);
   Task<Result<>> make_block(HostCluster needed);
   Task<Result<>> grow_table(HostCluster needed, HostCluster new_block);
-  Task<Result<>> count_area(std::vector<std::byte>& table, HostCluster start, HostCluster end);
+  Task<Result<>> count_area(Bytes table, HostCluster start, HostCluster end);
   Task<Result<>> switch_table(HostCluster table, std::uint64_t clusters);
 
   storage::Storage& file_;
