@@ -51,7 +51,8 @@ TEST(Load, EveryKindOfStep) {
     "images": {
       "top": {"format": "qcow2", "size": "1M", "cluster_size": 4096, "backing": "below",
               "file": "top.qcow2",
-              "writes": [{"write": 3, "at": "64k", "length": 512}, {"zero": true, "at": 0, "length": "4k"},
+              "writes": [{"write": 3, "at": "64k", "length": 512},
+                         {"zero": true, "at": 0, "length": "4k"},
                          {"discard": true, "at": "8k", "length": "4k"}]},
       "below": {"format": "raw", "size": 1048576}
     },
@@ -194,7 +195,7 @@ TEST(Load, ShapeIsToldInTheSchemasWords) {
               HasSubstr("/images/a/size: expected a size"));
   EXPECT_THAT(
       refusal(with_images(
-          R"("a": {"format": "raw", "size": 9, "writes": [{"write": 256, "at": 0, "length": 1}]})")),
+          R"("a": {"format": "raw", "size": 1, "writes": [{"write":256, "at": 0, "length": 1}]})")),
       HasSubstr("/images/a/writes/0/write: expected a byte"));
 }
 

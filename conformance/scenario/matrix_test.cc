@@ -89,7 +89,8 @@ TEST(Matrix, VariablesPartsImagesAndDisks) {
     "title": "to ${where}", "because": "b",
     "images": {"base": {"size": "${size}"}},
     "disks": [{"target": "vda"}],
-    "steps": [{"part": "before"}, {"call": "c ${size} ${dir}", "flags": ["x", "${flags...}", "${size}"]},
+    "steps": [{"part": "before"}, {"call": "c ${size} ${dir}",
+               "flags": ["x", "${flags...}", "${size}"]},
               {"part": "after"}],
     "matrix": {
       "vars": {"size": 1, "flags": []},
@@ -98,7 +99,8 @@ TEST(Matrix, VariablesPartsImagesAndDisks) {
           "1": {"vars": {"where": "one"}, "parts": {"after": [{"n": 1}]}},
           "2": {"vars": {"where": "two", "flags": ["f", 2]}, "images": {"more": {"size": 3}},
                 "disks": [{"target": "vdb"}], "parts": {"after": [{"n": 2}, {"n": "${size}"}]}}}},
-        {"name": "b", "values": {"x": {"parts": {"after": [{"n": "x"}], "before": [{"n": 0}]}}, "y": {}}}
+        {"name": "b", "values": {
+          "x": {"parts": {"after": [{"n": "x"}], "before": [{"n": 0}]}}, "y": {}}}
       ],
       "rules": [
         {"when": {"a": ["2"], "b": ["y"]}, "vars": {"size": 7}, "images": {"base": {"size": 9}}},
