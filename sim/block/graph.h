@@ -24,6 +24,8 @@ class Graph {
   void add(const NodePtr& node);
   // Forgets the name; the node lives on as long as somebody points at it.
   void remove(const Node& node);
+  // Forgets every node; whoever calls it has closed them.
+  void clear() { nodes_.clear(); }
   const std::vector<NodePtr>& all() const { return nodes_; }
 
   // A name like QEMU's for nodes without one: "#block123".

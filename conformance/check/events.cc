@@ -1,0 +1,239 @@
+#include "conformance/check/events.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+namespace conformance::check {
+
+static constexpr std::string_view kDrainPairs = "drain-pairs";
+static constexpr std::string_view kReplyPlace = "reply-place";
+static constexpr std::string_view kGeneratedNames = "generated-names";
+static constexpr std::string_view kProgress = "progress";
+static constexpr std::string_view kQueryDetails = "query-details";
+static constexpr std::string_view kGuestTimes = "guest-io-times";
+static constexpr std::string_view kDirectory = "directory";
+
+const std::vector<Normalisation>& normalisations() {
+  static const std::vector<Normalisation> all = {
+      {kDirectory, "each run has a private directory; its path is written ${dir}"},
+      {kDrainPairs,
+       "a drain makes a job go standby/ready or paused/running; how often is not promised"},
+      {kReplyPlace, "a reply may come before or after events of the job that it starts"},
+      {kGeneratedNames, "names like #block123 are drawn by the process"},
+      {kProgress, "len and offset of a running job depend on when one looks"},
+      {kQueryDetails,
+       "query-block and query-named-block-nodes: host allocation, file name texts and node order"},
+      {kGuestTimes, "qemu-io prints how long a request took"},
+  };
+  return all;
+}
+
+bool is_on(std::string_view normalisation, const Switched& off) {
+  return std::ranges::find(off, normalisation) == off.end();
+}
+
+// --- domain events and job statuses --------------------------------------------------------------
+
+static std::string to_text(const BlockJobEvent& event) {
+  return fmt::format("{} {} {} (disk {})", event.type, event.status,
+                     event.path.substr(event.path.rfind('/') + 1), event.disk);
+}
+
+std::vector<Divergence> compare_events(const std::vector<BlockJobEvent>& actual,
+                                       const std::vector<model::ExpectedEvent>& expected) {
+  for (std::size_t i = 0; i < std::max(actual.size(), expected.size()); ++i) {
+    std::string wanted = "no more events", seen = "no more events";
+    if (i < expected.size())
+      wanted = to_text({expected[i].disk, expected[i].path, expected[i].type, expected[i].status});
+    if (i < actual.size()) seen = to_text(actual[i]);
+    if (wanted != seen)
+      return {{DivergenceClass::events, "the domain's block job events come in this order", wanted,
+               seen, fmt::format("event {}", i + 1)}};
+  }
+  return {};
+}
+
+static std::vector<std::string> without_drains(std::vector<std::string> statuses) {
+  std::vector<std::string> kept;
+  for (std::size_t i = 0; i < statuses.size(); ++i) {
+    const bool drained = i + 1 < statuses.size() && !kept.empty() &&
+                         ((statuses[i] == "standby" && statuses[i + 1] == "ready") ||
+                          (statuses[i] == "paused" && statuses[i + 1] == "running")) &&
+                         kept.back() == statuses[i + 1];
+    if (drained)
+      ++i;
+    else
+      kept.push_back(std::move(statuses[i]));
+  }
+  return kept;
+}
+
+std::vector<std::string> statuses_of(const Transcript& transcript, const std::string& job,
+                                     const Switched& off) {
+  std::vector<std::string> statuses;
+  for (const TranscriptEntry& entry : transcript)
+    if (entry.kind == TranscriptEntry::Kind::event && entry.name == "JOB_STATUS_CHANGE" &&
+        entry.content.value("id", "") == job)
+      statuses.push_back(entry.content.value("status", ""));
+  return is_on(kDrainPairs, off) ? without_drains(std::move(statuses)) : statuses;
+}
+
+std::vector<Divergence> compare_statuses(const std::vector<std::string>& actual,
+                                         const std::vector<std::string>& expected,
+                                         const std::string& job) {
+  if (actual == expected) return {};
+  return {{DivergenceClass::events, "the job goes through these statuses",
+           fmt::format("{}", fmt::join(expected, " ")), fmt::format("{}", fmt::join(actual, " ")),
+           "job " + job}};
+}
+
+// --- transcripts ---------------------------------------------------------------------------------
+
+namespace {
+
+struct Exchange {
+  std::string command;
+  Json arguments;
+  Json reply;
+};
+
+class Normaliser {
+ public:
+  Normaliser(const Switched& off, std::string directory)
+      : off_(off), directory_(std::move(directory)) {}
+
+  std::string text(std::string text) const {
+    if (is_on(kGeneratedNames, off_))
+      for (std::size_t at = text.find("#block"); at != std::string::npos;
+           at = text.find("#block", at + 7)) {
+        std::size_t end = at + 6;
+        while (end < text.size() && text[end] >= '0' && text[end] <= '9') ++end;
+        text.replace(at, end - at, "#blockN");
+      }
+    if (is_on(kDirectory, off_) && !directory_.empty())
+      for (std::size_t at = text.find(directory_); at != std::string::npos;
+           at = text.find(directory_, at + 6))
+        text.replace(at, directory_.size(), "${dir}");
+    return text;
+  }
+
+  Json value(const Json& json) const {
+    if (json.is_string()) return text(json.get<std::string>());
+    if (!json.is_object() && !json.is_array()) return json;
+    Json result = json.is_object() ? Json::object() : Json::array();
+    if (json.is_array()) {
+      for (const Json& element : json) result.push_back(value(element));
+      return result;
+    }
+    for (const auto& [key, element] : json.items()) {
+      const bool progress = key == "len" || key == "offset" || key == "current-progress" ||
+                            key == "total-progress" || key == "busy";
+      if (progress && is_on(kProgress, off_)) continue;
+      result[key] = value(element);
+    }
+    return result;
+  }
+
+  Json reply(const std::string& command, const Json& json) const {
+    const bool details = command == "query-block" || command == "query-named-block-nodes";
+    if (details && is_on(kQueryDetails, off_)) return json.contains("error") ? json : Json("ok");
+    if (command == "human-monitor-command" && is_on(kGuestTimes, off_)) return first_line(json);
+    return value(json);
+  }
+
+ private:
+  static Json first_line(const Json& json) {
+    if (!json.contains("return") || !json["return"].is_string()) return json;
+    const std::string text = json["return"].get<std::string>();
+    return text.substr(0, text.find('\n'));
+  }
+  const Switched& off_;
+  std::string directory_;
+};
+
+std::vector<Exchange> exchanges_of(const Transcript& transcript) {
+  std::vector<Exchange> exchanges;
+  for (const TranscriptEntry& entry : transcript) {
+    if (entry.kind == TranscriptEntry::Kind::command)
+      exchanges.push_back({entry.name, entry.content, {}});
+    else if (entry.kind == TranscriptEntry::Kind::reply && !exchanges.empty())
+      exchanges.back().reply = entry.content;
+  }
+  return exchanges;
+}
+
+std::optional<Divergence> compare(const Exchange& left, const Normaliser& left_normaliser,
+                                  const Exchange& right, const Normaliser& right_normaliser,
+                                  std::size_t number) {
+  const std::string place = fmt::format("command {} ({})", number, left.command);
+  if (left.command != right.command ||
+      left_normaliser.value(left.arguments) != right_normaliser.value(right.arguments))
+    return Divergence{DivergenceClass::error, "both targets are sent the same commands",
+                      left.command + " " + left.arguments.dump(),
+                      right.command + " " + right.arguments.dump(), place};
+  const Json a = left_normaliser.reply(left.command, left.reply);
+  const Json b = right_normaliser.reply(right.command, right.reply);
+  if (a == b) return std::nullopt;
+  const bool both_refuse =
+      left.reply.contains("error") && right.reply.contains("error") &&
+      left.reply["error"].value("class", "") == right.reply["error"].value("class", "");
+  return Divergence{both_refuse ? DivergenceClass::wording : DivergenceClass::error,
+                    "both targets answer the same", a.dump(), b.dump(), place};
+}
+
+// Events by the job (or device) they are about, in order.
+std::map<std::string, std::vector<std::string>> events_of(const Transcript& transcript,
+                                                          const Normaliser& normaliser,
+                                                          const Switched& off) {
+  std::map<std::string, std::vector<std::string>> by_subject;
+  std::map<std::string, std::vector<std::string>> statuses;
+  for (const TranscriptEntry& entry : transcript) {
+    if (entry.kind != TranscriptEntry::Kind::event) continue;
+    const std::string subject = entry.content.value("id", entry.content.value("device", ""));
+    if (entry.name == "JOB_STATUS_CHANGE") continue;
+    by_subject[subject].push_back(entry.name + " " + normaliser.value(entry.content).dump());
+  }
+  for (const TranscriptEntry& entry : transcript) {
+    if (entry.kind != TranscriptEntry::Kind::event || entry.name != "JOB_STATUS_CHANGE") continue;
+    const std::string job = entry.content.value("id", "");
+    if (statuses.contains(job)) continue;
+    statuses[job] = statuses_of(transcript, job, off);
+    by_subject["statuses of " + job] = statuses[job];
+  }
+  return by_subject;
+}
+
+}  // namespace
+
+std::vector<Divergence> compare_transcripts(const Side& left, const Side& right,
+                                            const Switched& off) {
+  const Normaliser left_normaliser(off, left.directory), right_normaliser(off, right.directory);
+  std::vector<Divergence> found;
+  const std::vector<Exchange> a = exchanges_of(left.transcript), b = exchanges_of(right.transcript);
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
+    if (auto difference = compare(a[i], left_normaliser, b[i], right_normaliser, i + 1))
+      found.push_back(*std::move(difference));
+  if (a.size() != b.size())
+    found.push_back({DivergenceClass::error, "both targets are sent the same commands",
+                     fmt::format("{} commands", a.size()), fmt::format("{} commands", b.size()),
+                     "transcript"});
+  const auto left_events = events_of(left.transcript, left_normaliser, off);
+  auto right_events = events_of(right.transcript, right_normaliser, off);
+  for (const auto& [subject, events] : left_events) {
+    const std::vector<std::string> others = right_events[subject];
+    right_events.erase(subject);
+    if (events != others)
+      found.push_back({DivergenceClass::events, "both targets report the same",
+                       fmt::format("{}", fmt::join(events, "; ")),
+                       fmt::format("{}", fmt::join(others, "; ")), subject});
+  }
+  for (const auto& [subject, events] : right_events)
+    found.push_back({DivergenceClass::events, "both targets report the same", "nothing",
+                     fmt::format("{}", fmt::join(events, "; ")), subject});
+  return found;
+}
+
+}  // namespace conformance::check

@@ -1,0 +1,33 @@
+// Comparing a directory with what the model says must be in it.
+
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "conformance/inspect/inspector.h"
+#include "conformance/model/block_copy.h"
+#include "conformance/target/files.h"
+#include "conformance/verdict/verdict.h"
+
+namespace conformance::check {
+
+// File name to inspect::digest(), of every file of a directory.
+using Digests = std::map<std::string, std::uint64_t>;
+Digests digests_of(const Files& files);
+
+// Every file of the directory against its expectation: that it is there and no other, format,
+// virtual size, backing name and format, the chain that the headers make, each place of its own
+// content, and its metadata (a recount of all references).  `before` tells what a file that may not
+// change was.  Nothing is said about files that a job is using.
+std::vector<Divergence> compare_files(const Files& files,
+                                      const std::vector<model::FileExpectation>& expected,
+                                      const Digests& before);
+
+// A view read through headers against the view that must be seen; nothing if they agree.
+std::vector<Divergence> compare_views(const inspect::View& actual, const model::View& expected,
+                                      const std::string& whose);
+
+}  // namespace conformance::check

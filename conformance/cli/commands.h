@@ -1,0 +1,45 @@
+// The commands of `understudy`: each is given its parsed options and returns an exit code.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "conformance/cli/targets.h"
+
+namespace cli {
+
+struct Options {
+  std::vector<std::string> names;  // ids, groups, files
+  TargetRequest targets;
+  std::uint64_t seed = 1;
+  std::uint64_t cases = 100;  // explore
+  std::uint64_t seconds = 0;  // explore: stop after this long; 0: after the cases
+  unsigned jobs = 0;          // 0: one per processor
+  std::string shard;          // "I/N"
+  std::string report;         // directory
+  std::string json;
+  std::string junit;
+  bool tap = false;
+  std::string keep;
+  std::vector<std::string> no_normalise;
+  bool quiet = false;
+  bool no_color = false;
+  std::string left, right;  // compare
+  std::string property;     // explore
+  std::string output;       // explore: where a found scenario is written
+};
+
+int list_command(const Options& options);
+int run_command(const Options& options);
+int compare_command(const Options& options);
+int explore_command(const Options& options);
+
+// Writes the reports that the options ask for and the summary; gives the exit code.
+int report(const conformance::RunResult& result, const Options& options);
+
+// Prints "understudy: TEXT" on stderr and gives the failure's exit code.
+int fail(const Failure& failure);
+
+}  // namespace cli

@@ -1,0 +1,76 @@
+// understudy compare: what differs between two targets, whatever the model says.
+
+#include <fmt/format.h>
+
+#include "conformance/cli/commands.h"
+#include "conformance/cli/scenario_files.h"
+#include "conformance/run/execution.h"
+
+namespace cli {
+
+using conformance::Divergence;
+using conformance::Executed;
+using conformance::RunResult;
+using conformance::ScenarioResult;
+using conformance::Verdict;
+
+static ScenarioResult compare_one(const conformance::Scenario& scenario, conformance::Target& left,
+                                  conformance::Target& right, const Options& options) {
+  const conformance::ExecutionOptions how{
+      {conformance::seed_of(options.seed, scenario.id), false}, options.no_normalise, options.keep};
+  const Executed a = execute(scenario, left, how);
+  const Executed b = execute(scenario, right, how);
+  ScenarioResult result;
+  result.id = scenario.id;
+  result.target = left.name() + " against " + right.name();
+  result.again = fmt::format("understudy compare --left {} --right {} --seed {} '{}'", left.name(),
+                             right.name(), options.seed, scenario.id);
+  if (!a.broken.empty() || !b.broken.empty()) {
+    result.verdict = Verdict::broken;
+    result.detail = a.broken.empty() ? b.broken : a.broken;
+    return result;
+  }
+  result.divergences = conformance::check::compare_transcripts(
+      {a.transcript, a.directory}, {b.transcript, b.directory}, options.no_normalise);
+  // What only one of them gets right, by the model.
+  for (const auto& [mine, others, who] :
+       {std::tuple{&a, &b, left.name()}, std::tuple{&b, &a, right.name()}})
+    if (others->divergences.empty())
+      for (Divergence divergence : mine->divergences) {
+        divergence.requirement = who + " alone diverges from the model: " + divergence.requirement;
+        result.divergences.push_back(std::move(divergence));
+      }
+  if (result.divergences.empty()) return result;
+  result.verdict = Verdict::diverges;
+  const Divergence& first = result.divergences.front();
+  result.detail = fmt::format("{}: {} against {} ({})", first.requirement, first.expected,
+                              first.actual, first.place);
+  result.transcript = conformance::excerpt(b);
+  return result;
+}
+
+int compare_command(const Options& options) {
+  const auto loaded = load_named(options.names);
+  if (!loaded) return fail(loaded.error());
+  TargetRequest request = options.targets;
+  request.specs = {options.left, options.right};
+  const auto targets = choose_targets(request);
+  if (!targets) return fail(targets.error());
+  RunResult result;
+  result.version = UNDERSTUDY_VERSION;
+  result.seed = options.seed;
+  std::vector<std::unique_ptr<conformance::Target>> open;
+  for (const conformance::TargetChoice& choice : *targets) {
+    if (!choice.skip_because.empty())
+      return fail({kHarnessFailed, "nothing to compare with: " + choice.skip_because});
+    auto target = choice.open();
+    if (!target) return fail({kHarnessFailed, target.error().detail});
+    open.push_back(*std::move(target));
+    result.targets.push_back({choice.name, choice.version});
+  }
+  for (const conformance::Scenario& scenario : loaded->scenarios)
+    result.results.push_back(compare_one(scenario, *open[0], *open[1], options));
+  return report(result, options);
+}
+
+}  // namespace cli

@@ -1,0 +1,107 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+#include <iostream>
+#include <thread>
+
+#include "conformance/cli/commands.h"
+#include "conformance/cli/scenario_files.h"
+#include "reports/json.h"
+#include "reports/junit.h"
+#include "reports/tap.h"
+#include "reports/terminal.h"
+
+namespace cli {
+
+using conformance::RunResult;
+using conformance::ScenarioResult;
+
+int fail(const Failure& failure) {
+  fmt::print(stderr, "understudy: {}\n", failure.text);
+  return failure.exit_code;
+}
+
+// Keeps the scenarios of shard "I/N".
+static Expected<void> keep_shard(std::vector<conformance::Scenario>& scenarios,
+                                 const Options& options) {
+  if (options.shard.empty()) return {};
+  unsigned index = 0, count = 0;
+  const char* end = options.shard.data() + options.shard.size();
+  const auto [slash, first] = std::from_chars(options.shard.data(), end, index);
+  const bool has_slash = first == std::errc{} && slash != end && *slash == '/';
+  if (has_slash) {
+    const auto [rest, second] = std::from_chars(slash + 1, end, count);
+    if (second == std::errc{} && rest == end && index >= 1 && index <= count) {
+      std::erase_if(scenarios, [&](const conformance::Scenario& scenario) {
+        return !conformance::in_shard(options.seed, scenario.id, index, count);
+      });
+      return {};
+    }
+  }
+  return std::unexpected(Failure{
+      kBadInput, fmt::format("--shard {}: give I/N with 1 <= I <= N, such as 1/4", options.shard)});
+}
+
+static Expected<void> check_normalisations(const Options& options) {
+  for (const std::string& name : options.no_normalise) {
+    bool known = false;
+    std::string all;
+    for (const auto& normalisation : conformance::check::normalisations()) {
+      known = known || normalisation.name == name;
+      all += fmt::format(" {}", normalisation.name);
+    }
+    if (!known)
+      return std::unexpected(
+          Failure{kBadInput, fmt::format("--no-normalise {}: there are:{}", name, all)});
+  }
+  return {};
+}
+
+static sim::Result<> write_reports(const RunResult& result, const Options& options) {
+  if (!options.report.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(options.report, error);
+    if (error) return sim::os_error(error.value(), options.report);
+    TRY_OK(reports::write_json(result, options.report + "/report.json"));
+    TRY_OK(reports::write_junit(result, options.report + "/junit.xml"));
+  }
+  if (!options.json.empty()) TRY_OK(reports::write_json(result, options.json));
+  if (!options.junit.empty()) TRY_OK(reports::write_junit(result, options.junit));
+  return sim::ok();
+}
+
+int report(const RunResult& result, const Options& options) {
+  if (options.tap)
+    fmt::print("{}", reports::to_tap(result));
+  else
+    fmt::print("{}", reports::summary(result, {.colour = !options.no_color && isatty(1) != 0,
+                                               .quiet = options.quiet}));
+  if (const auto written = write_reports(result, options); !written)
+    return fail({kHarnessFailed, "cannot write a report: " + written.error().desc});
+  return result.exit_code();
+}
+
+int run_command(const Options& options) {
+  auto loaded = load_named(options.names);
+  if (!loaded) return fail(loaded.error());
+  if (const auto kept = keep_shard(loaded->scenarios, options); !kept) return fail(kept.error());
+  if (const auto known = check_normalisations(options); !known) return fail(known.error());
+  const auto targets = choose_targets(options.targets);
+  if (!targets) return fail(targets.error());
+  reports::Progress progress(std::cerr, !options.quiet && isatty(2) != 0, 100);
+  progress.start(loaded->scenarios.size() * targets->size());
+  conformance::RunnerOptions runner;
+  runner.seed = options.seed;
+  runner.jobs =
+      options.jobs != 0 ? options.jobs : std::max(1U, std::thread::hardware_concurrency());
+  runner.switched_off = options.no_normalise;
+  runner.keep = options.keep;
+  runner.progress = [&](const ScenarioResult& result) { progress.add(result); };
+  const RunResult result = conformance::run_scenarios(loaded->scenarios, *targets, runner);
+  progress.finish();
+  return report(result, options);
+}
+
+}  // namespace cli

@@ -1,0 +1,114 @@
+#include "conformance/cli/targets.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "conformance/run/sim_target.h"
+#include "real-qemu/expectations.h"
+#include "real-qemu/installed.h"
+#include "real-qemu/qemu_target.h"
+
+namespace cli {
+
+using conformance::KnownDivergence;
+using conformance::Outcome;
+using conformance::Target;
+using conformance::TargetChoice;
+
+static real_qemu::Places places() { return {.root = UNDERSTUDY_SOURCE_DIR, .path = {}}; }
+
+static Expected<TargetChoice> choose_simulator(const std::string& spec) {
+  const std::string profile = spec == "sim" ? "7.2" : spec.substr(4);
+  const sim::qmp::Profile* found = sim::qmp::find_profile(profile);
+  if (found == nullptr) {
+    const bool planned = profile == "5.2" || profile == "10.0" || profile == "11.1";
+    return std::unexpected(Failure{
+        kBadInput, planned ? fmt::format("--target {}: not in this version; there is sim:7.2", spec)
+                           : fmt::format("--target {}: no such profile; there is sim:7.2", spec)});
+  }
+  const conformance::SimTarget probe(*found);
+  return TargetChoice{probe.name(),
+                      probe.version(),
+                      probe.release(),
+                      [found]() -> Outcome<std::unique_ptr<Target>> {
+                        return std::make_unique<conformance::SimTarget>(*found);
+                      },
+                      {},
+                      {}};
+}
+
+static conformance::DivergenceClass class_named(const std::string& name) {
+  const auto found = std::ranges::find(conformance::kClassNames, name);
+  return found == conformance::kClassNames.end()
+             ? conformance::DivergenceClass::none
+             : static_cast<conformance::DivergenceClass>(found - conformance::kClassNames.begin());
+}
+
+static Expected<std::vector<KnownDivergence>> known_of(const std::string& version) {
+  const auto expectations = real_qemu::load_expectations(
+      UNDERSTUDY_SOURCE_DIR "/real-qemu/expectations", real_qemu::exact_version(version));
+  if (!expectations) return std::unexpected(Failure{kBadInput, to_string(expectations.error())});
+  std::vector<KnownDivergence> known;
+  for (const real_qemu::Expectation& expectation : *expectations)
+    known.push_back({expectation.scenario, class_named(expectation.divergence_class),
+                     expectation.because, expectation.place});
+  return known;
+}
+
+static Expected<TargetChoice> choose_qemu(const std::string& spec, const TargetRequest& request) {
+  TargetChoice choice;
+  choice.name = spec;
+  const auto find = [spec] { return real_qemu::QemuTarget::find(spec, {.places = places()}); };
+  auto probe = find();
+  if (!probe) {
+    const std::string skip = spec == "qemu" ? "no-qemu" : "no-qemu-version";
+    if (std::ranges::find(request.allow_skips, skip) == request.allow_skips.end())
+      return std::unexpected(Failure{
+          kHarnessFailed,
+          fmt::format("--target {}: {} (or --allow-skip {})", spec, probe.error().detail, skip)});
+    choice.skip_because = probe.error().detail;
+    return choice;
+  }
+  choice.version = (*probe)->version();
+  choice.release = (*probe)->release();
+  auto known = known_of(choice.version);
+  if (!known) return std::unexpected(known.error());
+  choice.known = *std::move(known);
+  choice.open = [find]() -> Outcome<std::unique_ptr<Target>> {
+    auto target = find();
+    if (!target) return std::unexpected(target.error());
+    return *std::move(target);
+  };
+  return choice;
+}
+
+static Expected<TargetChoice> choose(const std::string& spec, const TargetRequest& request) {
+  if (spec == "sim" || spec.starts_with("sim:")) return choose_simulator(spec);
+  if (spec == "qemu" || spec.starts_with("qemu:")) return choose_qemu(spec, request);
+  if (spec == "libvirt" || spec.starts_with("libvirt:"))
+    return std::unexpected(Failure{kBadInput, "--target libvirt: not in this version"});
+  return std::unexpected(Failure{
+      kBadInput, fmt::format("--target {}: not a target; give sim, sim:7.2, qemu, qemu:VERSION or "
+                             "qemu:/path/to/qemu-system-x86_64",
+                             spec)});
+}
+
+Expected<std::vector<TargetChoice>> choose_targets(const TargetRequest& request) {
+  std::vector<std::string> specs = request.specs;
+  if (specs.empty()) {
+    specs = {"sim"};
+    for (const real_qemu::Installed& installed : real_qemu::installed(places()))
+      specs.push_back(installed.spec);
+    if (specs.size() == 1) specs.emplace_back("qemu");  // its absence must be seen
+  }
+  std::vector<TargetChoice> choices;
+  for (const std::string& spec : specs) {
+    auto choice = choose(spec, request);
+    if (!choice) return std::unexpected(choice.error());
+    choices.push_back(*std::move(choice));
+  }
+  return choices;
+}
+
+}  // namespace cli

@@ -1,0 +1,521 @@
+#include "conformance/run/execution.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "conformance/run/images.h"
+#include "conformance/run/keep.h"
+#include "conformance/run/sim_target.h"
+#include "sim/storage/file.h"
+
+namespace conformance {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+// Generous: a loaded machine is slow, and only a failure ever waits that long.
+constexpr milliseconds kEventLimit{30'000};
+
+std::uint32_t bits_of(const CallStep& call) {
+  struct Flag {
+    CallStep::Api api;
+    std::string_view name;
+    std::uint32_t bit;
+  };
+  using enum CallStep::Api;
+  static constexpr std::array kFlags = {
+      Flag{block_rebase, "shallow", kRebaseShallow},
+      Flag{block_rebase, "reuse-ext", kRebaseReuseExt},
+      Flag{block_rebase, "copy-raw", kRebaseCopyRaw},
+      Flag{block_rebase, "copy", kRebaseCopy},
+      Flag{block_rebase, "relative", kRebaseRelative},
+      Flag{block_rebase, "copy-dev", kRebaseCopyDev},
+      Flag{block_rebase, "bandwidth-bytes", kRebaseBandwidthBytes},
+      Flag{block_job_abort, "async", kAbortAsync},
+      Flag{block_job_abort, "pivot", kAbortPivot},
+      Flag{block_job_set_speed, "bandwidth-bytes", kSetSpeedBandwidthBytes},
+  };
+  std::uint32_t bits = 0;
+  for (const std::string& name : call.flags)
+    for (const Flag& flag : kFlags)
+      if (flag.api == call.api && flag.name == name) bits |= flag.bit;
+  return bits;
+}
+
+std::string_view api_name(CallStep::Api api) {
+  switch (api) {
+    case CallStep::Api::block_rebase:
+      return "blockRebase";
+    case CallStep::Api::block_job_abort:
+      return "blockJobAbort";
+    case CallStep::Api::block_job_set_speed:
+      return "blockJobSetSpeed";
+  }
+  return "";
+}
+
+std::string to_text(const std::optional<DomainError>& error) {
+  return error ? fmt::format("{}/{} \"{}\"", error->domain, error->code, error->message)
+               : std::string("success");
+}
+
+std::string replaced(std::string text, std::string_view what, std::string_view with) {
+  for (std::size_t at = text.find(what); at != std::string::npos;
+       at = text.find(what, at + with.size()))
+    text.replace(at, what.size(), with);
+  return text;
+}
+
+class Execution {
+ public:
+  Execution(const Scenario& scenario, Session& session, const ExecutionOptions& options)
+      : scenario_(scenario),
+        session_(session),
+        options_(options),
+        directory_(session.files().directory()),
+        hypervisor_(session.hypervisor(), result_.transcript),
+        model_(directory_) {}
+
+  Executed run() {
+    if (prepare()) {
+      for (std::size_t i = 0; i < scenario_.steps.size() && !stopped_; ++i) {
+        place_ = fmt::format("step {}", i + 1);
+        std::visit([&](const auto& step) { perform(step); }, scenario_.steps[i].action);
+      }
+      place_ = "end";
+      if (!stopped_) check_everything(nullptr);
+    }
+    result_.trace_hash = session_.trace_hash();
+    for (const auto& [name, digest] : check::digests_of(session_.files()))
+      result_.bytes_hash = (result_.bytes_hash ^ digest) * 0x9e3779b97f4a7c15U;
+    return std::move(result_);
+  }
+
+ private:
+  // --- getting ready -----------------------------------------------------------------------------
+
+  bool prepare() {
+    sim::Result<> made = sim::ok();
+    if (auto* simulated = dynamic_cast<SimSession*>(&session_)) {
+      made = make_images(scenario_, simulated->storage(), directory_);
+    } else {
+      sim::storage::RealFiles files;
+      made = make_images(scenario_, files, directory_);
+    }
+    if (!made) return broken("cannot make the images: " + made.error().desc);
+    describe_to_model();
+    before_ = check::digests_of(session_.files());
+    DomainDefinition definition;
+    for (const Disk& disk : scenario_.disks) {
+      const Image& image = *std::ranges::find(scenario_.images, disk.source, &Image::name);
+      definition.disks.push_back({disk.target, directory_ + "/" + image.file,
+                                  image.format == Image::Format::raw ? "raw" : "qcow2"});
+    }
+    auto domain = Domain::start(hypervisor_, session_.files(), std::move(definition));
+    if (!domain) return failed("starting the domain", domain.error());
+    domain_ = *std::move(domain);
+    return true;
+  }
+
+  void describe_to_model() {
+    for (const Image& image : scenario_.images) {
+      const auto file_of = [&](const std::string& name) {
+        const auto found = std::ranges::find(scenario_.images, name, &Image::name);
+        return found == scenario_.images.end() ? std::string() : found->file;
+      };
+      model::ImageSpec spec;
+      spec.name = image.file;
+      spec.format = image.format == Image::Format::raw ? model::Format::raw : model::Format::qcow2;
+      spec.size = image.size;
+      spec.cluster_size = image.cluster_size;
+      spec.backing = file_of(image.backing);
+      spec.host_length = session_.files().size(directory_ + "/" + image.file);
+      model_.add_image(spec);
+      for (const Write& write : image.writes) {
+        if (write.kind == Write::Kind::data)
+          model_.fill(image.file, write.offset, write.length, write.pattern);
+        else if (write.kind == Write::Kind::zero)
+          model_.fill_zeroes(image.file, write.offset, write.length);
+        else
+          model_.fill_discard(image.file, write.offset, write.length);
+      }
+    }
+    for (const Disk& disk : scenario_.disks)
+      model_.add_disk(disk.target,
+                      std::ranges::find(scenario_.images, disk.source, &Image::name)->file);
+  }
+
+  // --- what went wrong ---------------------------------------------------------------------------
+
+  bool broken(std::string why) {
+    result_.broken = std::move(why);
+    stopped_ = true;
+    return false;
+  }
+
+  void diverge(DivergenceClass divergence_class, std::string requirement, std::string expected,
+               std::string actual) {
+    result_.divergences.push_back(
+        {divergence_class, std::move(requirement), std::move(expected), std::move(actual), place_});
+  }
+
+  bool failed(const std::string& doing, const TargetFailure& failure) {
+    stopped_ = true;
+    if (failure.kind == TargetFailure::Kind::harness) return broken(doing + ": " + failure.detail);
+    diverge(
+        failure.kind == TargetFailure::Kind::crash ? DivergenceClass::crash : DivergenceClass::hang,
+        "the hypervisor goes on answering", "an answer to " + doing, failure.detail);
+    return false;
+  }
+
+  bool failed(const std::string& doing, const DomainFailure& failure) {
+    if (const auto* target = std::get_if<TargetFailure>(&failure)) return failed(doing, *target);
+    diverge(DivergenceClass::error, doing + " succeeds", "success",
+            to_text(std::get<DomainError>(failure)));
+    stopped_ = true;
+    return false;
+  }
+
+  // --- steps -------------------------------------------------------------------------------------
+
+  void perform(const CallStep& call) {
+    place_ += fmt::format(": {}", api_name(call.api));
+    std::optional<std::string> base = call.base;
+    if (base) base = replaced(*base, "${dir}", directory_);
+    const std::uint32_t flags = bits_of(call);
+    result_.transcript.push_back({TranscriptEntry::Kind::call, std::string(api_name(call.api)),
+                                  Json{{"disk", call.disk},
+                                       {"base", base ? Json(*base) : Json()},
+                                       {"bandwidth", call.bandwidth},
+                                       {"flags", call.flags}}});
+    model::CallPrediction prediction;
+    DomainResult<void> answer;
+    switch (call.api) {
+      case CallStep::Api::block_rebase:
+        prediction = model_.block_rebase(call.disk, base, call.bandwidth, flags);
+        answer = domain_->block_rebase(call.disk, base, call.bandwidth, flags);
+        break;
+      case CallStep::Api::block_job_abort:
+        prediction = model_.block_job_abort(call.disk, flags);
+        answer = domain_->block_job_abort(call.disk, flags);
+        break;
+      case CallStep::Api::block_job_set_speed:
+        prediction = model_.set_speed(call.disk, call.bandwidth, flags);
+        answer = domain_->block_job_set_speed(call.disk, call.bandwidth, flags);
+        break;
+    }
+    judge_call(call, prediction, answer);
+  }
+
+  void judge_call(const CallStep& call, const model::CallPrediction& prediction,
+                  const DomainResult<void>& answer) {
+    std::optional<DomainError> actual;
+    if (!answer) {
+      if (const auto* target = std::get_if<TargetFailure>(&answer.error())) {
+        failed(std::string(api_name(call.api)), *target);
+        return;
+      }
+      actual = std::get<DomainError>(answer.error());
+    }
+    result_.transcript.push_back(
+        {TranscriptEntry::Kind::result, std::string(api_name(call.api)), Json(to_text(actual))});
+    if (call.expect) {
+      std::optional<DomainError> expected = call.expect->error;
+      if (expected) expected->message = replaced(expected->message, "${dir}", directory_);
+      compare_answers(expected, actual, "the scenario expects this answer");
+    }
+    if (prediction.unknown) {
+      if (!call.expect) broken("the model cannot judge this: " + *prediction.unknown);
+      return;
+    }
+    std::optional<DomainError> expected;
+    if (prediction.refusal)
+      expected = DomainError{prediction.refusal->domain, prediction.refusal->code,
+                             prediction.refusal->message};
+    compare_answers(expected, actual, "libvirt 9.0 gives this answer");
+    if (expected.has_value() != actual.has_value()) stopped_ = true;
+  }
+
+  void compare_answers(const std::optional<DomainError>& expected,
+                       const std::optional<DomainError>& actual, const std::string& requirement) {
+    if (expected == actual) return;
+    const bool only_words =
+        expected && actual && expected->domain == actual->domain && expected->code == actual->code;
+    diverge(only_words ? DivergenceClass::wording : DivergenceClass::error, requirement,
+            to_text(expected), to_text(actual));
+  }
+
+  void perform(const QmpStep& step) {
+    place_ += ": " + step.command;
+    const auto reply = hypervisor_.execute(
+        step.command, Json::parse(replaced(step.arguments.dump(), "${dir}", directory_)));
+    if (!reply) {
+      failed(step.command, reply.error());
+      return;
+    }
+    if (step.expect && !contains(*reply, *step.expect))
+      diverge(DivergenceClass::error, "the reply has these members", step.expect->dump(),
+              reply->dump());
+  }
+
+  // Every member of `part` is in `whole` with that value, recursively.
+  static bool contains(const Json& whole, const Json& part) {
+    if (!part.is_object()) return whole == part;
+    return whole.is_object() && std::ranges::all_of(part.items(), [&](const auto& member) {
+             return whole.contains(member.key()) && contains(whole[member.key()], member.value());
+           });
+  }
+
+  std::optional<Guest> guest_of(const std::string& disk) {
+    const auto qdev = domain_->qdev(disk);
+    if (!qdev) {
+      failed("finding the disk's device", qdev.error());
+      return std::nullopt;
+    }
+    return Guest(hypervisor_, *qdev);
+  }
+
+  template <class T>
+  bool judge_guest(const GuestResult<T>& result, const std::string& doing) {
+    if (result) return true;
+    if (const auto* target = std::get_if<TargetFailure>(&result.error()))
+      return failed(doing, *target);
+    diverge(DivergenceClass::data, "the guest's request succeeds", doing,
+            std::get<GuestFailure>(result.error()).text);
+    stopped_ = true;
+    return false;
+  }
+
+  void perform(const GuestStep& step) {
+    place_ += ": guest I/O";
+    std::optional<Guest> guest = guest_of(step.disk);
+    if (!guest) return;
+    using enum GuestStep::Operation;
+    switch (step.operation) {
+      case write:
+        if (judge_guest(guest->write(step.offset, step.length, step.pattern), "a write"))
+          model_.guest_write(step.disk, step.offset, step.length, step.pattern);
+        break;
+      case zero:
+        if (judge_guest(guest->write_zeroes(step.offset, step.length), "a zero write"))
+          model_.guest_zero(step.disk, step.offset, step.length);
+        break;
+      case discard:
+        if (judge_guest(guest->discard(step.offset, step.length), "a discard"))
+          model_.guest_discard(step.disk, step.offset, step.length);
+        break;
+      case flush:
+        judge_guest(guest->flush(), "a flush");
+        break;
+      case read: {
+        const auto equal = guest->reads_as(step.offset, step.length, step.pattern);
+        if (judge_guest(equal, "a read") && !*equal)
+          diverge(DivergenceClass::data, "the guest reads this",
+                  fmt::format("{:#04x}", step.pattern), "something else");
+        break;
+      }
+    }
+  }
+
+  void perform(const WaitStep& step) {
+    place_ += ": wait for " + (step.event.empty() ? step.status : step.event);
+    if (step.event.empty())
+      wait_for_status(step);
+    else
+      wait_for_event(step);
+  }
+
+  void take(BlockJobEvent event) {
+    if (event.status == "READY") model_.on_ready(event.disk);
+    result_.transcript.push_back(
+        {TranscriptEntry::Kind::note, "BLOCK_JOB", event.type + " " + event.status});
+    events_.push_back(std::move(event));
+  }
+
+  void wait_for_status(const WaitStep& step) {
+    std::string wanted = step.status;
+    std::ranges::transform(wanted, wanted.begin(), [](char c) {
+      return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    });
+    const auto already = std::ranges::any_of(events_, [&](const BlockJobEvent& event) {
+      return event.disk == step.disk && event.status == wanted;
+    });
+    while (!already) {
+      auto event = domain_->next_event(kEventLimit);
+      if (!event) {
+        failed("waiting for an event", event.error());
+        return;
+      }
+      if (!*event) {
+        diverge(DivergenceClass::hang, "the event comes", wanted + " of " + step.disk, "nothing");
+        stopped_ = true;
+        return;
+      }
+      const bool found = (*event)->disk == step.disk && (*event)->status == wanted;
+      const bool ended = (*event)->disk == step.disk && (*event)->status != "READY";
+      take(**std::move(event));
+      if (found) return;
+      if (ended) {  // the job is gone: what is waited for cannot come any more
+        diverge(DivergenceClass::events, "the event comes", wanted + " of " + step.disk,
+                events_.back().status);
+        stopped_ = true;
+        return;
+      }
+    }
+  }
+
+  // A QMP event that the domain layer consumed is looked for in the transcript.
+  void wait_for_event(const WaitStep& step) {
+    std::size_t looked_at = 0;
+    for (;;) {
+      for (; looked_at < result_.transcript.size(); ++looked_at) {
+        const TranscriptEntry& entry = result_.transcript[looked_at];
+        if (entry.kind == TranscriptEntry::Kind::event && entry.name == step.event &&
+            (step.data.is_null() || contains(entry.content, step.data)))
+          return;
+      }
+      const auto event = hypervisor_.next_event(kEventLimit);
+      if (!event) {
+        failed("waiting for an event", event.error());
+        return;
+      }
+      if (!*event) {
+        diverge(DivergenceClass::hang, "the event comes", step.event, "nothing");
+        stopped_ = true;
+        return;
+      }
+    }
+  }
+
+  // --- comparing ---------------------------------------------------------------------------------
+
+  void perform(const CheckStep& step) {
+    place_ += ": check";
+    check_everything(&step);
+  }
+
+  bool drain_events() {
+    for (;;) {
+      auto event = domain_->next_event(milliseconds(0));
+      if (!event) return failed("taking events", event.error());
+      if (!*event) return true;
+      take(**std::move(event));
+    }
+  }
+
+  void add(std::vector<Divergence> found) {
+    for (Divergence& divergence : found) {
+      divergence.place = place_ + ", " + divergence.place;
+      result_.divergences.push_back(std::move(divergence));
+    }
+  }
+
+  void check_everything(const CheckStep* stated) {
+    if (!drain_events()) return;
+    for (const Disk& disk : scenario_.disks) {
+      if (!check_guest(disk.target)) return;
+      check_chain(disk.target, stated != nullptr && stated->disk == disk.target ? stated : nullptr);
+      if (const std::string job = model_.job_id(disk.target); !job.empty())
+        add(check::compare_statuses(
+            check::statuses_of(result_.transcript, job, options_.switched_off),
+            model_.job_statuses(disk.target), job));
+    }
+    add(check::compare_events(events_, model_.events()));
+    add(check::compare_files(session_.files(), model_.files(), before_));
+  }
+
+  bool check_guest(const std::string& disk) {
+    std::optional<Guest> guest = guest_of(disk);
+    if (!guest || !judge_guest(guest->flush(), "a flush")) return false;
+    for (const model::ViewRun& run : model_.guest_view(disk)) {
+      const auto pattern = run.pattern();
+      if (!pattern) continue;
+      const auto equal = guest->reads_as(run.offset, run.length, *pattern);
+      if (!judge_guest(equal, "a read")) return false;
+      if (*equal) continue;
+      diverge(DivergenceClass::data, "the guest reads what it must",
+              fmt::format("{:#04x}, {} bytes from byte {}", *pattern, run.length, run.offset),
+              "something else: " + first_wrong_byte(disk));
+      break;
+    }
+    return true;
+  }
+
+  // Found in the files, where the layer can be told.
+  std::string first_wrong_byte(const std::string& disk) {
+    const auto chain = domain_->chain(disk);
+    if (!chain || chain->links.empty()) return "its chain is not known";
+    inspect::Inspector inspector(session_.files());
+    const auto view = inspector.view(chain->links.front().path, chain->links.front().format);
+    if (!view) return view.error().desc;
+    const auto found = check::compare_views(*view, model_.guest_view(disk), "disk " + disk);
+    return found.empty() ? "the files are as they must be, the live view is not"
+                         : found.front().actual + " at " + found.front().place;
+  }
+
+  void check_chain(const std::string& disk, const CheckStep* stated) {
+    const auto actual = domain_->chain(disk);
+    if (!actual) {
+      failed("asking for the chain", actual.error());
+      return;
+    }
+    const model::ChainExpectation expected = model_.chain(disk);
+    std::string wanted, seen;
+    for (const auto& link : expected.links) wanted += short_name(link.path, link.format);
+    for (const ChainLink& link : actual->links) seen += short_name(link.path, link.format);
+    wanted += expected.terminated ? "|" : "...";
+    seen += actual->terminated ? "|" : "...";
+    if (wanted != seen)
+      diverge(DivergenceClass::chain, "the live XML shows this chain (libvirt 9.0)", wanted, seen);
+    if (stated != nullptr && stated->chain) {
+      std::vector<std::string> names;
+      for (const ChainLink& link : actual->links)
+        names.push_back(link.path.substr(link.path.rfind('/') + 1));
+      if (names != *stated->chain)
+        diverge(DivergenceClass::chain, "the scenario states this chain",
+                fmt::format("{}", fmt::join(*stated->chain, " ")),
+                fmt::format("{}", fmt::join(names, " ")));
+    }
+    if (stated != nullptr && stated->guest && *stated->guest != text(model_.guest_view(disk)))
+      diverge(DivergenceClass::data, "the scenario states this guest view", *stated->guest,
+              text(model_.guest_view(disk)));
+  }
+
+  static std::string short_name(const std::string& path, const std::string& format) {
+    return path.substr(path.rfind('/') + 1) + ":" + format + " ";
+  }
+
+  const Scenario& scenario_;
+  Session& session_;
+  const ExecutionOptions& options_;
+  std::string directory_;
+  Executed result_;
+  RecordingHypervisor hypervisor_;
+  model::DomainModel model_;
+  std::unique_ptr<Domain> domain_;
+  check::Digests before_;
+  std::vector<BlockJobEvent> events_;
+  std::string place_ = "start";
+  bool stopped_ = false;
+};
+
+}  // namespace
+
+Executed execute(const Scenario& scenario, Target& target, const ExecutionOptions& options) {
+  auto session = target.open(options.session);
+  if (!session) {
+    Executed failed;
+    failed.broken = session.error().detail;
+    return failed;
+  }
+  Executed result = Execution(scenario, **session, options).run();
+  if (!options.keep.empty())
+    keep_evidence(options.keep, scenario.id, target.name(), (*session)->files(), result.transcript);
+  result.directory = (*session)->files().directory();
+  return result;
+}
+
+}  // namespace conformance

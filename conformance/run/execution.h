@@ -1,0 +1,38 @@
+// One scenario on one target: does the steps, asks the model what must be true, and compares.
+
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "conformance/check/events.h"
+#include "conformance/check/files.h"
+#include "conformance/domain/domain.h"
+#include "conformance/model/block_copy.h"
+#include "conformance/scenario/scenario.h"
+#include "conformance/target/target.h"
+#include "conformance/target/transcript.h"
+#include "conformance/verdict/verdict.h"
+
+namespace conformance {
+
+struct ExecutionOptions {
+  SessionOptions session;
+  check::Switched switched_off;  // normalisations
+  std::string keep;              // copy images and transcript into this directory; empty: do not
+};
+
+struct Executed {
+  std::vector<Divergence> divergences;
+  std::string broken;  // the harness failed: why; empty if it did not
+  Transcript transcript;
+  std::string directory;  // what `${dir}` was
+  std::uint64_t trace_hash = 0;
+  std::uint64_t bytes_hash = 0;  // of all files at the end, by name
+};
+
+// Never fails otherwise: whatever goes wrong is in the result.
+Executed execute(const Scenario& scenario, Target& target, const ExecutionOptions& options);
+
+}  // namespace conformance

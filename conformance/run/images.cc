@@ -1,0 +1,97 @@
+#include "conformance/run/images.h"
+
+#include <algorithm>
+#include <bit>
+#include <map>
+
+#include "sim/block/graph.h"
+#include "sim/driver/open.h"
+#include "sim/qcow2/create.h"
+
+namespace conformance {
+
+using sim::Json;
+using sim::Result;
+using sim::Task;
+
+namespace {
+
+std::string path_of(const std::string& directory, const Image& image) {
+  return directory + "/" + image.file;
+}
+
+const Image* find_image(const Scenario& scenario, const std::string& name) {
+  const auto found = std::ranges::find(scenario.images, name, &Image::name);
+  return found == scenario.images.end() ? nullptr : &*found;
+}
+
+const char* format_name(const Image& image) {
+  return image.format == Image::Format::raw ? "raw" : "qcow2";
+}
+
+Task<Result<>> create_image(const Scenario& scenario, const Image& image,
+                            sim::storage::FileSystem& files, const std::string& directory) {
+  CO_TRY(const auto file, files.create(path_of(directory, image)));
+  if (image.format == Image::Format::raw) co_return co_await file->truncate(image.size);
+  sim::qcow2::CreateOptions options;
+  options.size = image.size;
+  options.cluster_bits = static_cast<std::uint32_t>(std::countr_zero(image.cluster_size));
+  if (const Image* backing = find_image(scenario, image.backing)) {
+    options.backing_file = path_of(directory, *backing);
+    options.backing_format = format_name(*backing);
+  }
+  co_return co_await sim::qcow2::create(*file, std::move(options));
+}
+
+Task<Result<>> apply(sim::block::Node& node, const std::vector<Write>& writes) {
+  for (const Write& write : writes) {
+    if (write.kind == Write::Kind::zero) {
+      CO_TRY_OK(co_await node.write_zeroes(write.offset, write.length, false));
+    } else if (write.kind == Write::Kind::discard) {
+      CO_TRY_OK(co_await node.discard(write.offset, write.length));
+    } else {
+      const std::vector<std::byte> bytes(write.length, std::byte{write.pattern});
+      CO_TRY_OK(co_await node.write(write.offset, bytes));
+    }
+  }
+  co_return sim::ok();
+}
+
+Task<Result<>> fill_image(const Scenario& scenario, const Image& image, sim::block::Graph& graph,
+                          const std::string& directory) {
+  Json options = {
+      {"driver", format_name(image)},
+      {"node-name", "image"},
+      {"discard", "unmap"},
+      {"file",
+       {{"driver", "file"}, {"filename", path_of(directory, image)}, {"discard", "unmap"}}}};
+  if (image.format == Image::Format::qcow2 && find_image(scenario, image.backing) == nullptr)
+    options["backing"] = nullptr;
+  CO_TRY(const sim::block::NodePtr node,
+         co_await sim::driver::open_node(graph, std::move(options), true));
+  Result<> done = co_await apply(*node, image.writes);
+  Result<> closed = co_await node->close();
+  graph.clear();
+  if (!done) co_return done;
+  co_return closed;
+}
+
+Task<Result<>> make_all(const Scenario& scenario, sim::block::Graph& graph,
+                        sim::storage::FileSystem& files, const std::string& directory) {
+  for (const Image& image : scenario.images) {
+    CO_TRY_OK(co_await create_image(scenario, image, files, directory));
+    if (!image.writes.empty()) CO_TRY_OK(co_await fill_image(scenario, image, graph, directory));
+  }
+  co_return sim::ok();
+}
+
+}  // namespace
+
+Result<> make_images(const Scenario& scenario, sim::storage::FileSystem& files,
+                     const std::string& directory) {
+  sim::World world(0);
+  sim::block::Graph graph(world, files);
+  return sim::run(world, make_all(scenario, graph, files, directory));
+}
+
+}  // namespace conformance

@@ -1,0 +1,17 @@
+// Making a scenario's images with our own writer, so that no tool need be started.
+
+#pragma once
+
+#include <string>
+
+#include "conformance/scenario/scenario.h"
+#include "sim/storage/storage.h"
+
+namespace conformance {
+
+// Writes every image of the scenario into `directory` of `files`: created as QEMU creates them,
+// then filled through their own chain.  Headers name backing files by absolute path, with format.
+sim::Result<> make_images(const Scenario& scenario, sim::storage::FileSystem& files,
+                          const std::string& directory);
+
+}  // namespace conformance

@@ -1,0 +1,235 @@
+#include "conformance/run/runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "sim/world/rng.h"
+
+namespace conformance {
+
+static std::uint64_t hash_of(std::uint64_t hash, const std::string& text) {
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  return hash;
+}
+
+std::uint64_t seed_of(std::uint64_t seed, const std::string& id) {
+  return hash_of(seed ^ 0xcbf29ce484222325U, id);
+}
+
+bool in_shard(std::uint64_t seed, const std::string& id, unsigned index, unsigned count) {
+  return sim::Rng(seed_of(seed, id)).below(count) == index - 1;
+}
+
+static std::string replaced(std::string text, const std::string& what, const std::string& with) {
+  if (what.empty()) return text;
+  for (std::size_t at = text.find(what); at != std::string::npos;
+       at = text.find(what, at + with.size()))
+    text.replace(at, what.size(), with);
+  return text;
+}
+
+std::vector<std::string> excerpt(const Executed& executed) {
+  constexpr std::size_t kLines = 16;
+  constexpr std::size_t kWidth = 240;
+  std::vector<std::string> lines;
+  const Transcript& transcript = executed.transcript;
+  const std::size_t from = transcript.size() > kLines ? transcript.size() - kLines : 0;
+  for (std::size_t i = from; i < transcript.size(); ++i) {
+    std::string line = replaced(to_line(transcript[i]), executed.directory, "${dir}");
+    if (line.size() > kWidth) line = line.substr(0, kWidth) + "…";
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+bool applies(const KnownDivergence& known, const ScenarioResult& result) {
+  const bool prefix = known.scenario.ends_with("/*");
+  const bool same = prefix
+                        ? result.id.starts_with(known.scenario.substr(0, known.scenario.size() - 1))
+                        : result.id == known.scenario;
+  return same && known.divergence_class == result.divergence_class();
+}
+
+class Runner {
+ public:
+  Runner(const std::vector<Scenario>& scenarios, const std::vector<TargetChoice>& targets,
+         const RunnerOptions& options)
+      : scenarios_(scenarios),
+        targets_(targets),
+        options_(options),
+        results_(scenarios.size() * targets.size()) {}
+
+  RunResult run() {
+    const auto start = Clock::now();
+    std::vector<std::thread> others;
+    for (unsigned i = 1; i < options_.jobs; ++i) others.emplace_back([this] { work(); });
+    work();
+    for (std::thread& other : others) other.join();
+    RunResult result;
+    result.version = UNDERSTUDY_VERSION;
+    result.seed = options_.seed;
+    for (const TargetChoice& target : targets_)
+      result.targets.push_back({target.name, target.version});
+    for (const check::Normalisation& normalisation : check::normalisations())
+      if (check::is_on(normalisation.name, options_.switched_off))
+        result.normalisations.emplace_back(normalisation.name);
+    result.results = std::move(results_);
+    result.stale_expectations = stale(result.results);
+    std::ranges::sort(result.results, {}, [](const ScenarioResult& r) {
+      return std::pair(std::string_view(r.id), std::string_view(r.target));
+    });
+    result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    return result;
+  }
+
+ private:
+  void work() {
+    std::vector<std::unique_ptr<Target>> open(targets_.size());
+    std::vector<std::string> refusals(targets_.size());
+    for (std::size_t i = 0; i < targets_.size(); ++i) {
+      if (!targets_[i].skip_because.empty()) continue;
+      auto target = targets_[i].open();
+      if (target)
+        open[i] = *std::move(target);
+      else
+        refusals[i] = target.error().detail;
+    }
+    for (std::size_t next = next_++; next < scenarios_.size(); next = next_++)
+      run_one(next, open, refusals);
+  }
+
+  void run_one(std::size_t index, const std::vector<std::unique_ptr<Target>>& open,
+               const std::vector<std::string>& refusals) {
+    const Scenario& scenario = scenarios_[index];
+    std::vector<Executed> executed(targets_.size());
+    for (std::size_t i = 0; i < targets_.size(); ++i) {
+      const auto start = Clock::now();
+      if (open[i])
+        executed[i] = execute(
+            scenario, *open[i],
+            {{seed_of(options_.seed, scenario.id), false}, options_.switched_off, options_.keep});
+      else
+        executed[i].broken = refusals[i];
+      results_[index * targets_.size() + i].seconds =
+          std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    if (options_.compare_transcripts) compare_with_real(executed);
+    for (std::size_t i = 0; i < targets_.size(); ++i)
+      judge(scenario, targets_[i], executed[i], results_[index * targets_.size() + i]);
+    if (!options_.progress) return;
+    const std::lock_guard lock(progress_lock_);
+    for (std::size_t i = 0; i < targets_.size(); ++i)
+      options_.progress(results_[index * targets_.size() + i]);
+  }
+
+  // A simulator must say what a real QEMU of its release says; where the two differ though both
+  // agree with the model, the simulator is the one that is wrong.
+  void compare_with_real(std::vector<Executed>& executed) const {
+    for (std::size_t sim = 0; sim < targets_.size(); ++sim) {
+      if (!targets_[sim].name.starts_with("sim")) continue;
+      for (std::size_t real = 0; real < targets_.size(); ++real) {
+        if (targets_[real].name.starts_with("sim") ||
+            targets_[real].release != targets_[sim].release)
+          continue;
+        if (!executed[sim].broken.empty() || !executed[real].broken.empty()) continue;
+        if (!executed[sim].divergences.empty() || !executed[real].divergences.empty()) continue;
+        auto found = check::compare_transcripts(
+            {executed[real].transcript, executed[real].directory},
+            {executed[sim].transcript, executed[sim].directory}, options_.switched_off);
+        for (Divergence& divergence : found)
+          divergence.requirement = "the simulator says what " + targets_[real].name + " says";
+        executed[sim].divergences = std::move(found);
+        break;
+      }
+    }
+  }
+
+  void judge(const Scenario& scenario, const TargetChoice& target, Executed& executed,
+             ScenarioResult& result) const {
+    result.id = scenario.id;
+    result.target = target.name;
+    result.trace_hash = executed.trace_hash;
+    result.again = fmt::format("understudy run --target {} --seed {} '{}'", target.name,
+                               options_.seed, scenario.id);
+    if (!target.skip_because.empty()) {
+      result.verdict = Verdict::skipped;
+      result.detail = target.skip_because;
+      return;
+    }
+    if (!executed.broken.empty()) {
+      result.verdict = Verdict::broken;
+      result.detail = executed.broken;
+      result.transcript = excerpt(executed);
+      return;
+    }
+    if (executed.divergences.empty()) return;
+    result.verdict = Verdict::diverges;
+    result.transcript = excerpt(executed);
+    result.divergences = std::move(executed.divergences);
+    for (Divergence& divergence : result.divergences)
+      for (std::string* text : {&divergence.expected, &divergence.actual, &divergence.place})
+        *text = replaced(*text, executed.directory, "${dir}");
+    const Divergence& first = result.divergences.front();
+    result.detail = fmt::format("{}: expected {}, got {} ({})", first.requirement, first.expected,
+                                first.actual, first.place);
+    for (const KnownDivergence& known : target.known) {
+      if (!applies(known, result)) continue;
+      result.verdict = Verdict::known;
+      result.detail = known.because;
+      break;
+    }
+  }
+
+  // Known divergences of scenarios that did run and did not show them.
+  std::vector<std::string> stale(const std::vector<ScenarioResult>& results) const {
+    std::vector<std::string> found;
+    for (const TargetChoice& target : targets_)
+      for (const KnownDivergence& known : target.known) {
+        bool ran = false, shown = false;
+        for (const ScenarioResult& result : results) {
+          if (result.target != target.name) continue;
+          ScenarioResult probe;
+          probe.id = result.id;
+          if (known.divergence_class != DivergenceClass::none)
+            probe.divergences.push_back({.divergence_class = known.divergence_class,
+                                         .requirement = {},
+                                         .expected = {},
+                                         .actual = {},
+                                         .place = {}});
+          if (!applies(known, probe)) continue;
+          ran = true;
+          shown = shown || (result.verdict == Verdict::known && applies(known, result));
+        }
+        if (ran && !shown)
+          found.push_back(fmt::format("{}: {} ({}) no longer shows: remove it", known.source,
+                                      known.scenario, name_of(known.divergence_class)));
+      }
+    return found;
+  }
+
+  const std::vector<Scenario>& scenarios_;
+  const std::vector<TargetChoice>& targets_;
+  const RunnerOptions& options_;
+  std::vector<ScenarioResult> results_;
+  std::atomic<std::size_t> next_ = 0;
+  std::mutex progress_lock_;
+};
+
+}  // namespace
+
+RunResult run_scenarios(const std::vector<Scenario>& scenarios,
+                        const std::vector<TargetChoice>& targets, const RunnerOptions& options) {
+  return Runner(scenarios, targets, options).run();
+}
+
+}  // namespace conformance

@@ -1,0 +1,116 @@
+#include "conformance/run/sim_target.h"
+
+#include <fmt/format.h>
+
+namespace conformance {
+
+namespace {
+
+constexpr const char* kDirectory = "/understudy";
+
+class MemoryDirectory final : public Files {
+ public:
+  explicit MemoryDirectory(sim::storage::MemoryFiles& files) : files_(files) {}
+
+  std::string directory() const override { return kDirectory; }
+  std::optional<std::uint64_t> size(const std::string& path) const override {
+    const auto file = files_.find(path);
+    if (!file) return std::nullopt;
+    return file->size();
+  }
+  sim::Result<> read(const std::string& path, std::uint64_t offset,
+                     sim::MutableBytes into) const override {
+    const auto file = files_.find(path);
+    if (!file) return sim::os_error(ENOENT);
+    file->read_now(offset, into);
+    return sim::ok();
+  }
+  sim::Result<> create(const std::string& path, std::uint64_t size) override {
+    TRY(const auto file, files_.create(path));
+    if (size > 0) files_.find(path)->truncate_now(size);
+    return sim::ok();
+  }
+  sim::Result<> write(const std::string& path, std::uint64_t offset, sim::Bytes from) override {
+    const auto file = files_.find(path);
+    if (!file) return sim::os_error(ENOENT);
+    file->write_now(offset, from);
+    return sim::ok();
+  }
+  sim::Result<> remove(const std::string& path) override { return files_.remove(path); }
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const std::string& path : files_.list(kDirectory))
+      names.push_back(path.substr(std::string_view(kDirectory).size() + 1));
+    return names;
+  }
+
+ private:
+  sim::storage::MemoryFiles& files_;
+};
+
+class MachineHypervisor final : public Hypervisor {
+ public:
+  explicit MachineHypervisor(sim::machine::Machine& machine) : machine_(machine) {}
+
+  Outcome<Json> execute(std::string_view command, const Json& arguments) override {
+    Json request = {{"execute", command}};
+    if (!arguments.is_null()) request["arguments"] = arguments;
+    std::optional<Json> reply = machine_.execute(std::move(request));
+    if (!reply)
+      return std::unexpected(TargetFailure{
+          TargetFailure::Kind::hang,
+          fmt::format("no reply to {}\n{}", command, machine_.world().trace.last_lines())});
+    // As the port promises: what qemu-io printed comes with the reply.
+    if (std::string printed = machine_.take_output(); !printed.empty() && reply->contains("return"))
+      (*reply)["return"] = printed + (*reply)["return"].get<std::string>();
+    return *std::move(reply);
+  }
+  Outcome<std::optional<Event>> poll_event() override { return converted(machine_.take_event()); }
+  Outcome<std::optional<Event>> next_event(std::chrono::milliseconds limit) override {
+    return converted(
+        machine_.run_until_event(sim::milliseconds(static_cast<std::uint64_t>(limit.count()))));
+  }
+
+ private:
+  static std::optional<Event> converted(std::optional<sim::qmp::Event> event) {
+    if (!event) return std::nullopt;
+    return Event{std::move(event->name), std::move(event->data)};
+  }
+  sim::machine::Machine& machine_;
+};
+
+}  // namespace
+
+struct SimSession::Parts {
+  Parts(const sim::qmp::Profile& profile, const SessionOptions& options,
+        sim::job::MirrorCanary canary)
+      : machine(files, {&profile, options.seed, options.explore, canary}),
+        directory(files),
+        hypervisor(machine) {}
+  sim::storage::MemoryFiles files;
+  sim::machine::Machine machine;
+  MemoryDirectory directory;
+  MachineHypervisor hypervisor;
+};
+
+SimSession::SimSession(const sim::qmp::Profile& profile, const SessionOptions& options,
+                       sim::job::MirrorCanary canary)
+    : parts_(std::make_unique<Parts>(profile, options, canary)) {}
+SimSession::~SimSession() = default;
+Hypervisor& SimSession::hypervisor() { return parts_->hypervisor; }
+Files& SimSession::files() { return parts_->directory; }
+std::uint64_t SimSession::trace_hash() const { return parts_->machine.world().trace.hash(); }
+sim::storage::MemoryFiles& SimSession::storage() { return parts_->files; }
+
+std::string SimTarget::version() const {
+  return fmt::format("simulated {}.{}.{} ({})", profile_.major, profile_.minor, profile_.micro,
+                     profile_.package);
+}
+
+Outcome<std::unique_ptr<Session>> SimTarget::open(const SessionOptions& options) {
+  auto session = std::make_unique<SimSession>(profile_, options, canary_);
+  (void)session->hypervisor().execute("qmp_capabilities", nullptr);
+  return session;
+}
+
+}  // namespace conformance
