@@ -55,7 +55,7 @@ TEST_F(CreateTest, SameBytesWithABackingFile) {
 // 512-byte clusters: the L1 table of 8 GiB needs 16 more refcount blocks, that of 128 GiB a larger
 // refcount table.
 TEST_F(CreateTest, RefcountBlocksAndTableGrowInTheSamePlaces) {
-  for (const std::uint64_t gib : {1, 8, 32, 64, 128})
+  for (const std::uint64_t gib : {1, 8, 128})
     expect_same({.size = gib << 30, .cluster_bits = 9, .backing_file = "", .backing_format = ""});
 }
 

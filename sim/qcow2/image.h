@@ -9,6 +9,8 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "sim/base/bytes.h"
 #include "sim/base/result.h"
@@ -89,42 +91,80 @@ class Image {
   Task<Result<>> close();
 
  private:
-  // A request whose data is on its way; what would move its clusters waits for it.
-  struct InFlight {
-    enum class Kind : unsigned char { read, overwrite, allocate };
-    Kind kind;
-    GuestOffset first, end;  // whole clusters
+  // A request whose data is on its way, by whole clusters [first, end).  What would take its host
+  // clusters away waits for it, and so do writes for the allocation of what they touch.
+  struct Flight {
+    std::uint64_t first = 0, end = 0;
+    bool allocates = false;
   };
-  using Flights = std::list<InFlight>;
+  using Flights = std::list<Flight>;
 
-  // What map_for_write found for the start of a request.
+  // Ends a flight with its scope.
+  class Landing {
+   public:
+    Landing(Image& image, Flights::iterator flight) : image_(image), flight_(flight) {}
+    Landing(const Landing&) = delete;
+    Landing& operator=(const Landing&) = delete;
+    ~Landing() {
+      image_.flights_.erase(flight_);
+      image_.landed_.wake_all();
+    }
+
+   private:
+    Image& image_;
+    Flights::iterator flight_;
+  };
+
+  // The start of a write, mapped: adjacent in the file, ready for its data.
   struct Piece {
     std::uint64_t length = 0;  // bytes of the request
     HostOffset host;           // of its first byte
-    bool link = false;         // new or zero-flagged clusters: copy around, then set the entries
-    Flights::iterator flight;
+    bool copy_head = false;    // the first cluster's bytes before the request are to be filled
+    bool copy_tail = false;    // the last cluster's bytes behind it are
+    bool link = false;         // entries are to be set
+    std::vector<std::pair<HostCluster, std::uint64_t>> allocated;  // to give back on failure
   };
 
   Image(World& world, std::shared_ptr<storage::Storage> file, Header header, bool writable);
 
   Result<> check_range(GuestOffset at, std::uint64_t length) const;
-  Result<> check_writable() const;
+  Result<> check_change(GuestOffset at, std::uint64_t length) const;
+  Task<Result<>> store_header();
+  Task<Result<>> read_piece(const Extent& extent, GuestOffset at, MutableBytes into);
 
-  // l2.cc: the mapping tables.  All with lock_ held.
-  Task<Result<HostOffset>> l2_table(GuestCluster cluster);  // value 0: none
+  // Flights over any part of [first, end); those that allocate only, if asked.
+  Flights::iterator flight_over(std::uint64_t first, std::uint64_t end, bool allocating_only);
+  Flights::iterator take_off(GuestOffset at, std::uint64_t length, bool allocates);
+  // Takes the lock at a moment when nothing is in flight over the clusters of the range.
+  Task<Mutex::Held> lock_landed(GuestOffset at, std::uint64_t length);
+
+  // l2.cc, all with lock_ held.
+  Result<Extent> decode(GuestCluster cluster, std::uint64_t entry) const;  // of one cluster
+  Task<Result<HostOffset>> l2_table(GuestCluster cluster);                 // value 0: none
   Task<Result<HostOffset>> l2_table_for_update(GuestCluster cluster);
-  Task<Result<std::uint64_t>> entry(GuestCluster cluster);
-  Task<Result<>> check_entry(GuestCluster cluster, std::uint64_t value) const;
+  Task<Result<HostOffset>> copy_l2_table(HostOffset old);
+  Task<Result<std::uint64_t>> entry(GuestCluster cluster);  // makes the table if there is none
+  Task<Result<>> set_entry(GuestCluster cluster, std::uint64_t entry);
   Task<Result<Extent>> mapping(GuestOffset at, std::uint64_t length);
   Task<Result<>> release_entry(std::uint64_t old_entry, bool discard);
 
   // write.cc
   Task<Result<Piece>> map_for_write(GuestOffset at, std::uint64_t length);
-  Task<Result<>> copy_around(GuestOffset at, const Piece& piece);
+  Task<Result<bool>> extend(Piece& piece, GuestOffset at, std::uint64_t length);
+  Task<Result<std::uint64_t>> count_run(GuestCluster first, std::uint64_t most, bool allocate);
+  Task<Result<>> keep(Piece& piece, GuestOffset at, std::uint64_t length, std::uint64_t entry);
+  Task<Result<bool>> allocate(Piece& piece, GuestOffset at, std::uint64_t length);
+  Task<Result<>> store(GuestOffset at, Bytes from, const Piece& piece);
   Task<Result<>> fill(GuestOffset from, std::uint64_t length, HostOffset to);
   Task<Result<>> link(GuestOffset at, const Piece& piece);
+  Task<Result<>> give_back(const Piece& piece);
 
-  World& world_;
+  // zero.cc
+  Task<Result<>> zero_part(GuestOffset at, std::uint64_t length, bool unmap);
+  Task<Result<bool>> rest_is_zero(GuestOffset at, std::uint64_t length);
+  Task<Result<>> zero_clusters(GuestCluster first, std::uint64_t count, bool unmap);
+  Task<Result<>> discard_clusters(GuestCluster first, std::uint64_t count);
+
   std::shared_ptr<storage::Storage> file_;
   Header header_;
   Geometry geometry_;

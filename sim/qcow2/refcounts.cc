@@ -219,8 +219,7 @@ Task<Result<>> Refcounts::make_block(HostCluster needed) {
     if (outcome == Outcome::search_again) co_return ok();
     CO_TRY_OK(co_await tables_.make_zero(block, 1));
   }
-  CO_TRY_OK(co_await tables_.write_back());
-  CO_TRY_OK(co_await file_.flush());
+  CO_TRY_OK(co_await tables_.flush());
   const std::uint64_t index = needed.value / per_block();
   if (index >= table_entries()) co_return co_await grow_table(needed, made);
   co_return co_await tables_.set_entry(header_.refcount_table_offset + index * format::kEntryBytes,

@@ -76,30 +76,35 @@ bool Tables::any_dirty(Kind kind) const {
   });
 }
 
-// Writes the changed parts of all slices of a kind; true if there were any.
-Task<Result<bool>> Tables::write_kind(Kind kind) {
-  bool any = false;
+// Writes the changed parts of all slices of a kind.
+Task<Result<>> Tables::write_kind(Kind kind) {
   for (const auto& [start, slice] : slices_) {
     if (slice->kind != kind || slice->dirty_first == slice->dirty_end) continue;
     const Bytes part =
         Bytes(slice->bytes).subspan(slice->dirty_first, slice->dirty_end - slice->dirty_first);
     CO_TRY_OK(co_await file_.write(start + slice->dirty_first, part));
     slice->dirty_first = slice->dirty_end = 0;
-    any = true;
   }
-  co_return any;
+  co_return ok();
 }
 
 Task<Result<>> Tables::write_back() {
   constexpr std::array<Kind, 3> kUp = {Kind::refcounts, Kind::l2, Kind::l1};
   constexpr std::array<Kind, 3> kDown = {Kind::l2, Kind::l1, Kind::refcounts};
-  bool unflushed = false;
   for (const Kind kind : order_ == Order::mappings_first ? kDown : kUp) {
     if (!any_dirty(kind)) continue;
-    if (unflushed) CO_TRY_OK(co_await file_.flush());
-    CO_TRY(unflushed, co_await write_kind(kind));
+    if (unflushed_) CO_TRY_OK(co_await file_.flush());
+    unflushed_ = true;
+    CO_TRY_OK(co_await write_kind(kind));
   }
   order_ = Order::any;
+  co_return ok();
+}
+
+Task<Result<>> Tables::flush() {
+  CO_TRY_OK(co_await write_back());
+  CO_TRY_OK(co_await file_.flush());
+  unflushed_ = false;
   co_return ok();
 }
 

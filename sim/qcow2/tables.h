@@ -61,11 +61,13 @@ class Tables {
   Task<Result<>> require(Order order);
   // Writes everything that has changed, in order, with a flush of the file between the stages.
   Task<Result<>> write_back();
+  // The same, and flushes the file.
+  Task<Result<>> flush();
 
  private:
   using Slices = std::map<std::uint64_t, std::unique_ptr<Slice>>;
 
-  Task<Result<bool>> write_kind(Kind kind);
+  Task<Result<>> write_kind(Kind kind);
   bool any_dirty(Kind kind) const;
   Task<Result<>> make_room();
 
@@ -75,6 +77,7 @@ class Tables {
   Slices slices_;
   std::uint64_t uses_ = 0;
   Order order_ = Order::any;
+  bool unflushed_ = false;  // a stage was written since the file was flushed
 };
 
 }  // namespace sim::qcow2

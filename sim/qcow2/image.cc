@@ -1,0 +1,156 @@
+// Opening, reading and closing.
+
+#include "sim/qcow2/image.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "sim/base/check.h"
+#include "sim/qcow2/format.h"
+
+namespace sim::qcow2 {
+
+Image::Image(World& world, std::shared_ptr<storage::Storage> file, Header header, bool writable)
+    : file_(std::move(file)),
+      header_(std::move(header)),
+      geometry_(header_.geometry()),
+      size_(align_down(header_.size, format::kSector)),
+      writable_(writable),
+      tables_(*file_, geometry_),
+      refcounts_(*file_, tables_, header_),
+      lock_(world.scheduler),
+      landed_(world.scheduler) {}
+
+static Task<Result<Header>> read_header(storage::Storage& file, bool writable) {
+  constexpr const char* kContext = "Could not read qcow2 header";
+  std::array<std::byte, 1024> start;  // enough for what QEMU writes, with a name of usual length
+  if (auto got = co_await file.read(0, start); !got)
+    co_return os_error(got.error().number, kContext);
+  CO_TRY(auto parsed, parse_header(start, writable));
+  if (!parsed) {
+    const auto bits = load_be<std::uint32_t>(start, format::at::cluster_bits);
+    std::vector<std::byte> cluster(std::size_t{1} << bits);
+    if (auto got = co_await file.read(0, cluster); !got)
+      co_return os_error(got.error().number, kContext);
+    CO_TRY(parsed, parse_header(cluster, writable));
+  }
+  CHECK(parsed, "a whole cluster holds the header");
+  co_return *std::move(parsed);
+}
+
+Task<Result<std::unique_ptr<Image>>> Image::open(World& world,
+                                                 std::shared_ptr<storage::Storage> file,
+                                                 bool writable) {
+  CO_TRY(Header header, co_await read_header(*file, writable));
+  constexpr std::uint64_t kKnown = format::kAutoclearBitmaps | format::kAutoclearRawDataFile;
+  const bool unknown = (header.autoclear_features & ~kKnown) != 0;
+  std::unique_ptr<Image> image(new Image(world, std::move(file), std::move(header), writable));
+  if (writable && unknown) {
+    image->header_.autoclear_features &= kKnown;
+    if (auto stored = co_await image->store_header(); !stored)
+      co_return os_error(stored.error().number, "Could not update qcow2 header");
+  }
+  co_return image;
+}
+
+// Writes the whole header cluster.
+Task<Result<>> Image::store_header() {
+  CO_TRY(const std::vector<std::byte> bytes, serialise_header(header_));
+  CO_TRY_OK(co_await file_->write(0, bytes));
+  CO_TRY_OK(co_await file_->write_zeroes(bytes.size(), cluster_size() - bytes.size(), false));
+  co_return co_await file_->flush();
+}
+
+Task<Result<>> Image::change_backing_name(std::string file, std::string format) {
+  CO_TRY_OK(check_change({0}, 0));
+  if (file.size() > format::kBackingNameMax || format.size() >= format::kBackingFormatMax)
+    co_return os_error(EINVAL);
+  const auto held = co_await lock_.lock();
+  const std::string old_file = std::exchange(header_.backing_file, std::move(file));
+  const std::string old_format = std::exchange(header_.backing_format, std::move(format));
+  auto stored = co_await store_header();
+  if (!stored) {
+    header_.backing_file = old_file;
+    header_.backing_format = old_format;
+  }
+  co_return stored;
+}
+
+Result<> Image::check_range(GuestOffset at, std::uint64_t length) const {
+  if (at.value > size_ || length > size_ - at.value) return os_error(EIO);
+  return ok();
+}
+
+Result<> Image::check_change(GuestOffset at, std::uint64_t length) const {
+  if (!writable_) return os_error(EBADF);
+  return check_range(at, length);
+}
+
+Image::Flights::iterator Image::flight_over(std::uint64_t first, std::uint64_t end,
+                                            bool allocating_only) {
+  return std::ranges::find_if(flights_, [=](const Flight& flight) {
+    return flight.first < end && first < flight.end && (flight.allocates || !allocating_only);
+  });
+}
+
+Image::Flights::iterator Image::take_off(GuestOffset at, std::uint64_t length, bool allocates) {
+  const std::uint64_t cluster = cluster_size();
+  flights_.push_front({.first = align_down(at.value, cluster),
+                       .end = align_up(at.value + length, cluster),
+                       .allocates = allocates});
+  return flights_.begin();
+}
+
+Task<Mutex::Held> Image::lock_landed(GuestOffset at, std::uint64_t length) {
+  const std::uint64_t first = align_down(at.value, cluster_size());
+  const std::uint64_t end = align_up(at.value + length, cluster_size());
+  for (;;) {
+    {
+      auto held = co_await lock_.lock();
+      if (flight_over(first, end, false) == flights_.end()) co_return held;
+    }
+    co_await landed_.wait();
+  }
+}
+
+// Bytes of one mapped stretch; absent ones come from the backing.
+Task<Result<>> Image::read_piece(const Extent& extent, GuestOffset at, MutableBytes into) {
+  if (extent.kind == Extent::Kind::data) return file_->read(extent.host.value, into);
+  if (extent.kind == Extent::Kind::absent && backing_ != nullptr)
+    return backing_->read(at.value, into);
+  return [](MutableBytes zeroes) -> Task<Result<>> {
+    std::ranges::fill(zeroes, std::byte{0});
+    co_return ok();
+  }(into);
+}
+
+Task<Result<>> Image::read(GuestOffset at, MutableBytes into) {
+  CO_TRY_OK(check_range(at, into.size()));
+  while (!into.empty()) {
+    auto held = std::make_optional(co_await lock_.lock());
+    CO_TRY(const Extent extent, co_await mapping(at, into.size()));
+    const Landing landing(*this, take_off(at, extent.length, false));
+    held.reset();
+    CO_TRY_OK(co_await read_piece(extent, at, into.first(extent.length)));
+    into = into.subspan(extent.length);
+    at = at + extent.length;
+  }
+  co_return ok();
+}
+
+Task<Result<Extent>> Image::status(GuestOffset at, std::uint64_t length) {
+  CO_TRY_OK(check_range(at, length));
+  const auto held = co_await lock_.lock();
+  co_return co_await mapping(at, length);
+}
+
+Task<Result<>> Image::flush() {
+  const auto held = co_await lock_.lock();
+  if (!writable_) co_return ok();
+  co_return co_await tables_.flush();
+}
+
+Task<Result<>> Image::close() { return flush(); }
+
+}  // namespace sim::qcow2
