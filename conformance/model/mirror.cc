@@ -16,13 +16,14 @@ enum class Granule : std::uint8_t {
   maybe_zero,  // reads as zeroes; a release may do either
 };
 
+// `was_zero`: it was known to be zero at an earlier moment at which it may have been copied.
 Granule classify(const LayerChain& source, std::uint64_t offset, std::uint64_t length,
-                 bool complete) {
+                 bool complete, bool was_zero) {
   const std::vector<StatusRun> runs = status(source, offset, length);
   bool sure = complete && runs.size() == 1 && runs.front().whole;
   for (const StatusRun& run : runs) {
-    if (!run.may_be_zero) return Granule::data;
-    if (run.may_be_data) sure = false;
+    if (!run.may_be_zero && !was_zero) return Granule::data;
+    if (!run.may_be_zero || run.may_be_data) sure = false;
   }
   for (const ViewRun& run : view(source, offset, length))
     if (only(run.values) != 0) return Granule::data;
@@ -78,7 +79,8 @@ struct MirrorRun::Copy {
   }
   Granule kind_of(std::uint64_t granule) const {
     const std::uint64_t length = end_of(granule) - start_of(granule);
-    return classify(source, start_of(granule), length, length == run.granularity_);
+    return classify(source, start_of(granule), length, length == run.granularity_,
+                    run.was_zero_[granule]);
   }
 
   // The granule is written as zeroes, perhaps by allocating them.
@@ -164,6 +166,9 @@ MirrorRun::MirrorRun(const MirrorOptions& options, const LayerChain& source,
     if (dirty_[granule])
       dirty_at_start_ += std::min((granule + 1) * granularity_, size) - granule * granularity_;
 
+  was_zero_.assign(dirty_.size(), false);
+  pending_ = dirty_;
+  remember_zeroes(source, dirty_);
   // An interruption leaves each place as it was, as zeroes, or as copied.
   Layer done = initial_;
   copy(done, source, attached, dirty_);
@@ -189,22 +194,48 @@ MirrorRun::MirrorRun(const MirrorOptions& options, const LayerChain& source,
 std::vector<bool> MirrorRun::touched(std::uint64_t offset, std::uint64_t length) const {
   std::vector<bool> granules(dirty_.size(), false);
   if (length == 0) return granules;
-  for (std::uint64_t granule = offset / granularity_;
-       granule <= (offset + length - 1) / granularity_; ++granule)
+  const std::uint64_t last =
+      std::min<std::uint64_t>((offset + length - 1) / granularity_, granules.size() - 1);
+  for (std::uint64_t granule = offset / granularity_; granule <= last; ++granule)
     granules[granule] = true;
   return granules;
 }
 
+void MirrorRun::remember_zeroes(const LayerChain& source, const std::vector<bool>& granules) {
+  for (std::uint64_t granule = 0; granule < granules.size(); ++granule) {
+    if (!granules[granule] || was_zero_[granule]) continue;
+    const std::uint64_t offset = granule * granularity_;
+    const std::uint64_t end = std::min(offset + granularity_, initial_.size());
+    was_zero_[granule] = classify(source, offset, end - offset, true, false) != Granule::data;
+  }
+}
+
+// A guest's write dirties the granules it touches.  By copy on write it may also allocate more of
+// the source, where it does not change what is read but what is known to be zero; granules there
+// that are dirty already may be copied before or after it.
 void MirrorRun::source_changed(const LayerChain& source, const LayerChain& attached,
                                std::uint64_t offset, std::uint64_t length) {
+  const std::uint64_t unit = source.front()->unit();
+  const std::uint64_t from = sim::align_down(offset, unit);
   const std::vector<bool> granules = touched(offset, length);
+  std::vector<bool> around = touched(from, sim::align_up(offset + length, unit) - from);
+  for (std::size_t i = 0; i < granules.size(); ++i) {
+    if (granules[i]) was_zero_[i] = false;
+    around[i] = around[i] && pending_[i] && !granules[i];
+  }
+  remember_zeroes(source, granules);
   Layer done = current_;
   copy(done, source, attached, granules);
   if (synced_)
-    current_ = std::move(done);
+    current_ = done;
   else
     merge(current_, done);
-  for (std::size_t i = 0; i < granules.size(); ++i) dirty_[i] = dirty_[i] || granules[i];
+  copy(done, source, attached, around);
+  merge(current_, done);
+  for (std::size_t i = 0; i < granules.size(); ++i) {
+    dirty_[i] = dirty_[i] || granules[i];
+    pending_[i] = pending_[i] || granules[i];
+  }
 }
 
 void MirrorRun::synced(const LayerChain& source, const LayerChain& attached) {
@@ -212,6 +243,8 @@ void MirrorRun::synced(const LayerChain& source, const LayerChain& attached) {
   current_ = initial_;
   copy(current_, source, attached, dirty_);
   synced_ = true;
+  pending_.assign(dirty_.size(), false);
+  was_zero_.assign(dirty_.size(), false);
 }
 
 void MirrorRun::copy(Layer& onto, const LayerChain& source, const LayerChain& attached,

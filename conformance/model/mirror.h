@@ -49,6 +49,7 @@ class MirrorRun {
 
  private:
   struct Copy;  // one pass over dirty granules
+  void remember_zeroes(const LayerChain& source, const std::vector<bool>& granules);
   std::vector<bool> touched(std::uint64_t offset, std::uint64_t length) const;
   void copy(Layer& onto, const LayerChain& source, const LayerChain& attached,
             const std::vector<bool>& dirty) const;
@@ -57,7 +58,9 @@ class MirrorRun {
   std::uint64_t granularity_ = 65536;
   std::uint64_t dirty_at_start_ = 0;
   bool synced_ = false;
-  std::vector<bool> dirty_;  // by granule: ever dirty
+  std::vector<bool> dirty_;     // by granule: ever dirty
+  std::vector<bool> pending_;   // dirty since synced(), or since the start, and perhaps not copied
+  std::vector<bool> was_zero_;  // known to be zero at some time since it became pending
   Layer initial_{Format::raw, 0};
   Layer current_{Format::raw, 0};
 };
