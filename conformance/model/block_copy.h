@@ -66,9 +66,9 @@ struct ImageSpec {
   std::uint64_t size = 0;  // raw of size 0 is an empty file
   std::uint64_t cluster_size = 65536;
   int version = 3;
-  std::string backing;                       // name of an image added before, or empty
-  std::string backing_string;                // what the header says; default: the absolute path
-  std::optional<std::uint64_t> host_length;  // qcow2: the file's length, if known
+  std::string backing = {};         // name of an image added before, or empty
+  std::string backing_string = {};  // what the header says; default: the absolute path
+  std::optional<std::uint64_t> host_length = {};  // qcow2: the file's length, if known
 };
 
 // What must be true of one file.
@@ -77,9 +77,9 @@ struct FileExpectation {
   bool unchanged = true;  // not one byte of it may differ from what add_image and fill described
   bool in_use = false;    // destination of a running job: nothing can be said
   Layer layer;            // format, size, cluster size, and what each place may be
-  std::string backing_string;  // in the header; empty if none
-  std::string backing_format;
-  std::vector<std::string> cold_chain;  // by the headers, top first, itself included
+  std::string backing_string = {};  // in the header; empty if none
+  std::string backing_format = {};
+  std::vector<std::string> cold_chain = {};  // by the headers, top first, itself included
 };
 
 struct ExpectedEvent {
@@ -174,7 +174,9 @@ class DomainModel {
     std::string destination;
     Format format = Format::raw;
     MirrorRun run;
+    std::uint64_t speed = 0;  // bytes/s; 0 is no limit
     Course course = Course::ready;
+    bool disturbed = false;  // the guest has written before READY
     bool ready = false;
     bool shallow = false;
     bool reuse = false;

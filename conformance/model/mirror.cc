@@ -201,6 +201,20 @@ std::vector<bool> MirrorRun::touched(std::uint64_t offset, std::uint64_t length)
   return granules;
 }
 
+// The granules, and those of the same destination clusters that are dirty already.
+std::vector<bool> MirrorRun::with_pending(const std::vector<bool>& granules) const {
+  std::vector<bool> all = granules;
+  const std::uint64_t each = std::max<std::uint64_t>(1, initial_.unit() / granularity_);
+  for (std::size_t start = 0; start < all.size(); start += each) {
+    const std::size_t end = std::min<std::size_t>(start + each, all.size());
+    const auto first = granules.begin() + static_cast<std::ptrdiff_t>(start);
+    const auto last = granules.begin() + static_cast<std::ptrdiff_t>(end);
+    if (std::find(first, last, true) == last) continue;
+    for (std::size_t i = start; i < end; ++i) all[i] = all[i] || pending_[i];
+  }
+  return all;
+}
+
 void MirrorRun::remember_zeroes(const LayerChain& source, const std::vector<bool>& granules) {
   for (std::uint64_t granule = 0; granule < granules.size(); ++granule) {
     if (!granules[granule] || was_zero_[granule]) continue;
@@ -226,10 +240,15 @@ void MirrorRun::source_changed(const LayerChain& source, const LayerChain& attac
   remember_zeroes(source, granules);
   Layer done = current_;
   copy(done, source, attached, granules);
+  // What was dirty before may be copied in one piece with it, which matters to a destination
+  // cluster of several granules: only a whole one can be zeroed.
+  Layer together = current_;
+  if (together.unit() > granularity_) copy(together, source, attached, with_pending(granules));
   if (synced_)
     current_ = done;
   else
     merge(current_, done);
+  if (together.unit() > granularity_) merge(current_, together);
   copy(done, source, attached, around);
   merge(current_, done);
   for (std::size_t i = 0; i < granules.size(); ++i) {

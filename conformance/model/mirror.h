@@ -51,6 +51,7 @@ class MirrorRun {
   struct Copy;  // one pass over dirty granules
   void remember_zeroes(const LayerChain& source, const std::vector<bool>& granules);
   std::vector<bool> touched(std::uint64_t offset, std::uint64_t length) const;
+  std::vector<bool> with_pending(const std::vector<bool>& granules) const;
   void copy(Layer& onto, const LayerChain& source, const LayerChain& attached,
             const std::vector<bool>& dirty) const;
 
