@@ -56,6 +56,7 @@ std::string lines(const std::vector<std::string>& elements) {
 
 std::string to_json(const RunResult& run) {
   std::vector<std::string> targets;
+  targets.reserve(run.targets.size());
   for (const conformance::TargetInfo& target : run.targets) {
     Ordered json;
     json["name"] = target.name;
@@ -67,6 +68,7 @@ std::string to_json(const RunResult& run) {
   for (std::size_t i = 0; i < conformance::kVerdictNames.size(); ++i)
     totals[std::string(conformance::kVerdictNames[i])] = sums.by_verdict[i];
   std::vector<std::string> scenarios;
+  scenarios.reserve(run.results.size());
   for (const ScenarioResult& result : run.results) scenarios.push_back(dump(scenario_json(result)));
   return fmt::format(
       "{{\n \"understudy\": {},\n \"seed\": {},\n \"targets\": {},\n \"totals\": {},\n"

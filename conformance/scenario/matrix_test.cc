@@ -19,6 +19,7 @@ InputResult<Expansion> expanded(const std::string& text) {
 
 std::vector<std::string> ids(const Expansion& expansion) {
   std::vector<std::string> result;
+  result.reserve(expansion.drafts.size());
   for (const Draft& draft : expansion.drafts) result.push_back(draft.id);
   return result;
 }

@@ -77,7 +77,7 @@ class Meaning {
   }
 
  private:
-  void report(std::string place, std::string expected, std::string cure = {}) {
+  void report(std::string place, std::string expected, const std::string& cure = {}) {
     const std::string in = "in " + scenario_.id;
     error_.report(std::move(place), std::move(expected),
                   cure.empty() ? in : cure + " (" + in + ")");

@@ -1,6 +1,7 @@
 // The scenario files of this repository: they load, and the block-copy matrix says what real
 // libvirt says.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -130,7 +131,7 @@ TEST(BlockCopyMatrix, AgreesWithRealLibvirt) {
     for (const auto& [flags, row] : source.starts_with("chain") ? kChains : kSingleFiles)
       for (std::size_t i = 0; i < kDestinations.size(); ++i) {
         const std::string group =
-            "matrix/block-copy/src=" + source + "/" + flags + "/dest=" + kDestinations[i];
+            fmt::format("matrix/block-copy/src={}/{}/dest={}", source, flags, kDestinations[i]);
         const char wanted = row[i];
         if (wanted == '-') {
           EXPECT_FALSE(outcomes.contains(group)) << group;

@@ -109,6 +109,14 @@ Ordered step_json(const CheckStep& step) {
   return json;
 }
 
+template <class Pieces, class ToLine>
+std::vector<std::string> lines_of(const Pieces& pieces, ToLine to_line) {
+  std::vector<std::string> lines;
+  lines.reserve(pieces.size());
+  for (const auto& piece : pieces) lines.push_back(to_line(piece));
+  return lines;
+}
+
 std::string joined(const std::vector<std::string>& lines) {
   std::string text;
   for (const std::string& line : lines) text += (text.empty() ? "\n    " : ",\n    ") + line;
@@ -118,20 +126,18 @@ std::string joined(const std::vector<std::string>& lines) {
 }  // namespace
 
 std::string to_json_text(const Scenario& scenario) {
-  std::vector<std::string> images;
-  std::vector<std::string> disks;
-  std::vector<std::string> steps;
-  for (const Image& image : scenario.images)
-    images.push_back(Ordered(image.name).dump() + ": " + one_line(image_json(image)));
-  for (const Disk& disk : scenario.disks) {
+  const auto images = lines_of(scenario.images, [](const Image& image) {
+    return Ordered(image.name).dump() + ": " + one_line(image_json(image));
+  });
+  const auto disks = lines_of(scenario.disks, [](const Disk& disk) {
     Ordered json;
     json["target"] = disk.target;
     json["source"] = disk.source;
-    disks.push_back(one_line(json));
-  }
-  for (const Step& step : scenario.steps)
-    steps.push_back(
-        one_line(std::visit([](const auto& action) { return step_json(action); }, step.action)));
+    return one_line(json);
+  });
+  const auto steps = lines_of(scenario.steps, [](const Step& step) {
+    return one_line(std::visit([](const auto& action) { return step_json(action); }, step.action));
+  });
   return fmt::format(
       "{{\n  \"title\": {},\n  \"because\": {},\n  \"images\": {{{}}},\n  \"disks\": [{}],\n"
       "  \"steps\": [{}]\n}}\n",
