@@ -198,6 +198,20 @@ TEST_F(QemuTargetTest, EveryKindOfLeftoverIsCleared) {
   }
 }
 
+// The device has left /machine, and still holds its node for a moment.
+TEST_F(QemuTargetTest, ADeviceOnItsWayOutIsAwaited) {
+  auto qemu = target();
+  ASSERT_TRUE(qemu);
+  for (int i = 0; i < 3; ++i) {
+    auto session = open(*qemu);
+    ASSERT_TRUE(session);
+    copy_to_ready(*session);
+    run(session->hypervisor(), "device_del", R"({"id": "virtio-disk0"})");
+    run(session->hypervisor(), "system_reset", "null");
+  }
+  EXPECT_EQ(qemu->starts(), 1U);
+}
+
 TEST_F(QemuTargetTest, WhatCannotBeUndoneEndsTheProcess) {
   auto qemu = target();
   ASSERT_TRUE(qemu);

@@ -14,8 +14,8 @@ namespace real_qemu {
 bool can_be_undone(std::string_view command, const sim::Json& arguments);
 
 // Takes a machine back to how it started: no jobs, no devices, no nodes, and the run state of -S.
-// False if that did not work within `limit` (which each wait, not the whole, may take in the
-// worst case): then the process should be ended.  Events are left in the queue.
+// False if that did not work, or not within about `limit`: then the process should be ended.
+// Takes events from the queue; what is left there is of no interest.
 bool recycle(conformance::Hypervisor& qemu, std::chrono::milliseconds limit);
 
 }  // namespace real_qemu

@@ -202,6 +202,7 @@ install_release() {
   echo "qemu $version: from ${suites[0]} …"
   rm -rf "$new"
   mkdir -p "$new/work" "$new/release"
+  # shellcheck disable=SC2064 # now: it is a local name
   trap "rm -rf '$new'" EXIT
   configure_apt "$new/work" "${suites[@]}"
   fetch "$new/work" "${suites[0]}"
