@@ -83,7 +83,8 @@ TEST_F(QmpClientTest, QueuesEventsAroundAReplyAndMatchesIds) {
 
 TEST_F(QmpClientTest, AnErrorIsAReply) {
   negotiate();
-  say(R"({"id": 2, "error": {"class": "CommandNotFound", "desc": "The command x has not been found"}})");
+  say(R"({"id": 2, "error": {"class": "CommandNotFound", )"
+      R"("desc": "The command x has not been found"}})");
   auto reply = client_->execute("x", nullptr);
   ASSERT_TRUE(reply);
   EXPECT_EQ((*reply)["error"]["class"], "CommandNotFound");

@@ -57,7 +57,8 @@ mirror() {
 configure_apt() {
   local work=$1 suite kind uri keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   shift
-  [[ -r $keyring ]] || fail "there is no $keyring; install it: apt-get install debian-archive-keyring"
+  [[ -r $keyring ]] ||
+    fail "there is no $keyring; install it: apt-get install debian-archive-keyring"
   mkdir -p "$work"/{none,state/lists/partial,cache/archives/partial,log}
   : >"$work/status"
   : >"$work/sources.list"
@@ -72,7 +73,7 @@ configure_apt() {
   done
   # How to reach the mirror stays as the machine has it (proxies, certificates); hooks do not.
   {
-    apt-config dump | grep -E '^Acquire::(http|https|ftp|Retries|ForceIPv4|ForceIPv6|Check-)' || true
+    apt-config dump | grep -E '^Acquire::(https?|ftp|Retries|ForceIPv[46]|Check-)' || true
     cat <<TEXT
 Dir::Etc::parts "$work/none";
 Dir::Etc::main "$work/none.conf";
@@ -138,7 +139,9 @@ select_files() {
     if [[ -e $file ]]; then cp -L "$file" "$release/libexec/"; fi
   done
   [[ -e $release/libexec/qemu-system-x86_64 ]] || fail "the package holds no qemu-system-x86_64"
-  find "$full/usr/lib/$triplet/qemu" -name '*.so' -exec cp {} "$release/modules/" \; 2>/dev/null || true
+  if [[ -d $full/usr/lib/$triplet/qemu ]]; then
+    find "$full/usr/lib/$triplet/qemu" -name '*.so' -exec cp {} "$release/modules/" \;
+  fi
   loader=$(library "$full" ld-linux-x86-64.so.2)
   [[ -n $loader ]] || fail "the package holds no dynamic linker"
   cp -L "$loader" "$release/lib/ld.so"
