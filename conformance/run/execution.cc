@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
+#include "conformance/run/describe.h"
 #include "conformance/run/images.h"
 #include "conformance/run/keep.h"
 #include "conformance/run/sim_target.h"
@@ -18,32 +18,6 @@ using std::chrono::milliseconds;
 
 // Generous: a loaded machine is slow, and only a failure ever waits that long.
 constexpr milliseconds kEventLimit{30'000};
-
-std::uint32_t bits_of(const CallStep& call) {
-  struct Flag {
-    CallStep::Api api;
-    std::string_view name;
-    std::uint32_t bit;
-  };
-  using enum CallStep::Api;
-  static constexpr std::array kFlags = {
-      Flag{block_rebase, "shallow", kRebaseShallow},
-      Flag{block_rebase, "reuse-ext", kRebaseReuseExt},
-      Flag{block_rebase, "copy-raw", kRebaseCopyRaw},
-      Flag{block_rebase, "copy", kRebaseCopy},
-      Flag{block_rebase, "relative", kRebaseRelative},
-      Flag{block_rebase, "copy-dev", kRebaseCopyDev},
-      Flag{block_rebase, "bandwidth-bytes", kRebaseBandwidthBytes},
-      Flag{block_job_abort, "async", kAbortAsync},
-      Flag{block_job_abort, "pivot", kAbortPivot},
-      Flag{block_job_set_speed, "bandwidth-bytes", kSetSpeedBandwidthBytes},
-  };
-  std::uint32_t bits = 0;
-  for (const std::string& name : call.flags)
-    for (const Flag& flag : kFlags)
-      if (flag.api == call.api && flag.name == name) bits |= flag.bit;
-  return bits;
-}
 
 std::string_view api_name(CallStep::Api api) {
   switch (api) {
@@ -106,7 +80,10 @@ class Execution {
       made = make_images(scenario_, files, directory_);
     }
     if (!made) return broken("cannot make the images: " + made.error().desc);
-    describe_to_model();
+    describe(
+        scenario_,
+        [&](const std::string& file) { return session_.files().size(directory_ + "/" + file); },
+        model_);
     before_ = check::digests_of(session_.files());
     DomainDefinition definition;
     for (const Disk& disk : scenario_.disks) {
@@ -118,34 +95,6 @@ class Execution {
     if (!domain) return failed("starting the domain", domain.error());
     domain_ = *std::move(domain);
     return true;
-  }
-
-  void describe_to_model() {
-    for (const Image& image : scenario_.images) {
-      const auto file_of = [&](const std::string& name) {
-        const auto found = std::ranges::find(scenario_.images, name, &Image::name);
-        return found == scenario_.images.end() ? std::string() : found->file;
-      };
-      model::ImageSpec spec;
-      spec.name = image.file;
-      spec.format = image.format == Image::Format::raw ? model::Format::raw : model::Format::qcow2;
-      spec.size = image.size;
-      spec.cluster_size = image.cluster_size;
-      spec.backing = file_of(image.backing);
-      spec.host_length = session_.files().size(directory_ + "/" + image.file);
-      model_.add_image(spec);
-      for (const Write& write : image.writes) {
-        if (write.kind == Write::Kind::data)
-          model_.fill(image.file, write.offset, write.length, write.pattern);
-        else if (write.kind == Write::Kind::zero)
-          model_.fill_zeroes(image.file, write.offset, write.length);
-        else
-          model_.fill_discard(image.file, write.offset, write.length);
-      }
-    }
-    for (const Disk& disk : scenario_.disks)
-      model_.add_disk(disk.target,
-                      std::ranges::find(scenario_.images, disk.source, &Image::name)->file);
   }
 
   // --- what went wrong ---------------------------------------------------------------------------
@@ -228,7 +177,7 @@ class Execution {
       compare_answers(expected, actual, "the scenario expects this answer");
     }
     if (prediction.unknown) {
-      if (!call.expect) broken("the model cannot judge this: " + *prediction.unknown);
+      if (!call.expect) broken(std::string(kUnjudged) + *prediction.unknown);
       return;
     }
     std::optional<DomainError> expected;

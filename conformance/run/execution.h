@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "conformance/check/events.h"
@@ -22,6 +23,9 @@ struct ExecutionOptions {
   check::Switched switched_off;  // normalisations
   std::string keep;              // copy images and transcript into this directory; empty: do not
 };
+
+// How `broken` begins when the model has nothing to say about a call that states no answer.
+inline constexpr std::string_view kUnjudged = "the model cannot judge this: ";
 
 struct Executed {
   std::vector<Divergence> divergences;
