@@ -67,6 +67,23 @@ class Yielding final : public storage::Filter {
   World& world_;
 };
 
+// Holds the next read or write until released.
+class Holding final : public storage::Filter {
+ public:
+  Holding(std::shared_ptr<storage::Storage> next, World& world)
+      : Filter(std::move(next)), waiting(world.scheduler) {}
+  bool hold = false;
+  WaitQueue waiting;
+  Task<Result<>> read(std::uint64_t offset, MutableBytes into) override {
+    if (std::exchange(hold, false)) co_await waiting.wait();
+    co_return co_await next().read(offset, into);
+  }
+  Task<Result<>> write(std::uint64_t offset, Bytes from) override {
+    if (std::exchange(hold, false)) co_await waiting.wait();
+    co_return co_await next().write(offset, from);
+  }
+};
+
 // The n-th change from now on and all that follow find no space.
 class Full final : public storage::Filter {
  public:
@@ -243,6 +260,44 @@ TEST_F(ChainTest, TwoWritersOfOneClusterAllocateItOnce) {
     ASSERT_EQ(bytes[i], static_cast<std::byte>(i / 4096 + 1));
   ASSERT_TRUE(run(world_, image->close()).ok());
   EXPECT_EQ(file->size(), 0x60000U);  // header, two refcount clusters, L1, L2, one of data
+}
+
+// A cluster that is being read or overwritten is not freed and given to someone else meanwhile.
+TEST_F(ChainTest, ClustersInUseAreNotTakenAway) {
+  static constexpr auto kFinish = [](Task<Result<>> request, int& left) -> Task<void> {
+    EXPECT_TRUE((co_await std::move(request)).ok());
+    --left;
+  };
+  const std::vector<std::byte> one(64_KiB, std::byte{1}), two(64_KiB, std::byte{2});
+  const std::vector<std::byte> three(64_KiB, std::byte{3}), zero(64_KiB);
+  for (const bool reading : {false, true})
+    for (const bool discarding : {false, true}) {
+      auto file = std::make_shared<Holding>(
+          make({.size = 1_MiB, .cluster_bits = 16, .backing_file = "", .backing_format = ""}),
+          world_);
+      auto image = open(file, true);
+      ASSERT_TRUE(run(world_, image->write({0}, one)).ok());
+      std::vector<std::byte> got(64_KiB);
+      int left = 3;
+      file->hold = true;
+      world_.scheduler.spawn(
+          kFinish(reading ? image->read({0}, got) : image->write({0}, two), left));
+      world_.scheduler.spawn(kFinish(
+          discarding ? image->discard({0}, 64_KiB) : image->write_zeroes({0}, 64_KiB, true), left));
+      world_.scheduler.spawn(kFinish(image->write({512_KiB}, three), left));
+      while (world_.scheduler.step()) {
+      }
+      EXPECT_EQ(left, 2) << "only the last request may pass the held one";
+      file->waiting.wake_all();
+      while (world_.scheduler.step()) {
+      }
+      EXPECT_EQ(left, 0);
+      if (reading) EXPECT_EQ(got, one);
+      ASSERT_TRUE(run(world_, image->read({0}, got)).ok());
+      EXPECT_EQ(got, zero);
+      ASSERT_TRUE(run(world_, image->read({512_KiB}, got)).ok());
+      EXPECT_EQ(got, three);
+    }
 }
 
 // Space runs out at every change in turn.  What was acknowledged and flushed before stays, and
