@@ -21,11 +21,13 @@ void add_common(CLI::App& command, Options& options) {
   command.add_flag("--tap", options.tap, "print TAP instead of the summary");
   command.add_option("--keep", options.keep, "keep images and transcripts in DIR");
   command.add_option("--no-normalise", options.no_normalise,
-                     "switch a normalisation of transcripts off, by name");
+                     "switch a normalisation of transcripts off, by name")
+      ->allow_extra_args(false);
   command
       .add_option("--allow-skip", options.targets.allow_skips,
                   "skip instead of failing: no-qemu, no-qemu-version, no-libvirt")
-      ->check(CLI::IsMember({"no-qemu", "no-qemu-version", "no-libvirt"}));
+      ->check(CLI::IsMember({"no-qemu", "no-qemu-version", "no-libvirt"}))
+      ->allow_extra_args(false);
   command.add_option("--jobs", options.jobs, "threads; default: one per processor");
   command.add_flag("--quiet", options.quiet, "failures only");
   command.add_flag("--no-color", options.no_color, "no colours");
@@ -33,7 +35,8 @@ void add_common(CLI::App& command, Options& options) {
 
 void add_targets(CLI::App& command, Options& options) {
   command.add_option("--target", options.targets.specs,
-                     "sim, sim:7.2, qemu, qemu:VERSION, qemu:/path; repeatable");
+                     "sim, sim:7.2, qemu, qemu:VERSION, qemu:/path; repeatable")
+      ->allow_extra_args(false);
 }
 
 int not_in_this_version(const std::string& command) {

@@ -99,7 +99,7 @@ Expected<LoadedFile> load_named(const std::vector<std::string>& arguments) {
   }
   for (const std::string& argument : arguments)
     if (auto loaded = load_one(argument, all); !loaded) return std::unexpected(loaded.error());
-  std::ranges::stable_sort(all.scenarios, {}, &Scenario::id);
+  std::ranges::sort(all.scenarios, {}, &Scenario::id);
   const auto repeated = std::ranges::unique(all.scenarios, {}, &Scenario::id);
   all.scenarios.erase(repeated.begin(), repeated.end());
   return all;

@@ -59,7 +59,11 @@ static Expected<std::vector<KnownDivergence>> known_of(const std::string& versio
 static Expected<TargetChoice> choose_qemu(const std::string& spec, const TargetRequest& request) {
   TargetChoice choice;
   choice.name = spec;
-  const auto find = [spec] { return real_qemu::QemuTarget::find(spec, {.places = places()}); };
+  const auto find = [spec] {
+    real_qemu::QemuOptions options;
+    options.places = places();
+    return real_qemu::QemuTarget::find(spec, options);
+  };
   auto probe = find();
   if (!probe) {
     const std::string skip = spec == "qemu" ? "no-qemu" : "no-qemu-version";
