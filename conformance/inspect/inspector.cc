@@ -220,6 +220,7 @@ sim::Result<std::vector<std::string>> Inspector::chain(const std::string& path,
                                                        std::string_view format) {
   TRY(const std::vector<Link> chain, links(path, format));
   std::vector<std::string> paths;
+  paths.reserve(chain.size());
   for (const Link& link : chain) paths.push_back(link.path);
   return paths;
 }
