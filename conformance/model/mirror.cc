@@ -119,7 +119,7 @@ struct MirrorRun::Copy {
   }
   void one_cluster(std::uint64_t offset, std::uint64_t end) {
     bool any = false;
-    bool all_zero = end - offset == onto.unit();
+    bool all_zero = true;  // also if the disk ends within the cluster: then either way is legal
     for (std::uint64_t granule = offset / run.granularity_; start_of(granule) < end; ++granule) {
       any = any || dirty[granule];
       all_zero = all_zero && dirty[granule] && kind_of(granule) != Granule::data;
@@ -162,13 +162,19 @@ MirrorRun::MirrorRun(const MirrorOptions& options, const LayerChain& source,
         dirty_[granule] = true;
     }
   }
-  for (std::uint64_t granule = 0; granule < dirty_.size(); ++granule)
-    if (dirty_[granule])
-      dirty_at_start_ += std::min((granule + 1) * granularity_, size) - granule * granularity_;
+  for (std::uint64_t granule = 0; granule < dirty_.size(); ++granule) {
+    if (!dirty_[granule]) continue;
+    const std::uint64_t from = granule * granularity_;
+    const std::uint64_t length = std::min(granularity_, size - from);
+    dirty_at_start_ += length;
+    if (classify(source, from, length, true, false) == Granule::data) data_at_start_ += length;
+  }
 
   was_zero_.assign(dirty_.size(), false);
   pending_ = dirty_;
   remember_zeroes(source, dirty_);
+  was_data_.assign(dirty_.size(), false);
+  merge_late_reads(source, dirty_);
   // An interruption leaves each place as it was, as zeroes, or as copied.
   Layer done = initial_;
   copy(done, source, attached, dirty_);
@@ -224,6 +230,21 @@ void MirrorRun::remember_zeroes(const LayerChain& source, const std::vector<bool
   }
 }
 
+// Before READY a request may have been started for data and read after the guest has zeroed it:
+// then zeroes are written as data, and are dirty.
+void MirrorRun::merge_late_reads(const LayerChain& source, const std::vector<bool>& granules) {
+  Layer late = current_;
+  for (std::uint64_t granule = 0; granule < granules.size(); ++granule) {
+    if (!granules[granule]) continue;
+    const std::uint64_t offset = granule * granularity_;
+    const std::uint64_t length = std::min(offset + granularity_, initial_.size()) - offset;
+    if (was_data_[granule]) write_view(late, source, offset, length);
+    was_data_[granule] =
+        was_data_[granule] || classify(source, offset, length, true, false) != Granule::zero;
+  }
+  if (!synced_) merge(current_, late);
+}
+
 // A guest's write dirties the granules it touches.  By copy on write it may also allocate more of
 // the source, where it does not change what is read but what is known to be zero; granules there
 // that are dirty already may be copied before or after it.
@@ -251,6 +272,7 @@ void MirrorRun::source_changed(const LayerChain& source, const LayerChain& attac
   if (together.unit() > granularity_) merge(current_, together);
   copy(done, source, attached, around);
   merge(current_, done);
+  merge_late_reads(source, granules);
   for (std::size_t i = 0; i < granules.size(); ++i) {
     dirty_[i] = dirty_[i] || granules[i];
     pending_[i] = pending_[i] || granules[i];

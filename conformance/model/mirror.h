@@ -36,6 +36,8 @@ class MirrorRun {
   std::uint64_t granularity() const { return granularity_; }
   // Bytes that were to be copied at the start, in whole granules: the `len` of READY in 7.2.
   std::uint64_t dirty_at_start() const { return dirty_at_start_; }
+  // Those of them that are surely not zeroes.
+  std::uint64_t data_at_start() const { return data_at_start_; }
 
   // The guest has changed a range of the source, which now is `source`.
   void source_changed(const LayerChain& source, const LayerChain& attached, std::uint64_t offset,
@@ -50,6 +52,7 @@ class MirrorRun {
  private:
   struct Copy;  // one pass over dirty granules
   void remember_zeroes(const LayerChain& source, const std::vector<bool>& granules);
+  void merge_late_reads(const LayerChain& source, const std::vector<bool>& granules);
   std::vector<bool> touched(std::uint64_t offset, std::uint64_t length) const;
   std::vector<bool> with_pending(const std::vector<bool>& granules) const;
   void copy(Layer& onto, const LayerChain& source, const LayerChain& attached,
@@ -58,10 +61,12 @@ class MirrorRun {
   MirrorOptions options_;
   std::uint64_t granularity_ = 65536;
   std::uint64_t dirty_at_start_ = 0;
+  std::uint64_t data_at_start_ = 0;
   bool synced_ = false;
   std::vector<bool> dirty_;     // by granule: ever dirty
   std::vector<bool> pending_;   // dirty since synced(), or since the start, and perhaps not copied
   std::vector<bool> was_zero_;  // known to be zero at some time since it became pending
+  std::vector<bool> was_data_;  // a request for it may have been started as one for data
   Layer initial_{Format::raw, 0};
   Layer current_{Format::raw, 0};
 };
