@@ -232,8 +232,8 @@ Mirror::Request Mirror::next_request(std::uint64_t offset, std::uint64_t bytes,
   if (run < granularity_) return {offset, std::min(bytes, granularity_), Method::copy};
   if (!status.zero) return {offset, std::min(run, kRequestBytesMax), Method::copy};
   const std::uint64_t cluster = std::max<std::uint64_t>(target_cluster_, 1);
-  const bool fits_clusters =
-      offset % cluster == 0 && ((offset + run) % cluster == 0 || offset + run == length_);
+  // The image's end ends no cluster here: measured on 7.2.
+  const bool fits_clusters = offset % cluster == 0 && (offset + run) % cluster == 0;
   if (!fits_clusters) return {offset, std::min(run, kRequestBytesMax), Method::copy};
   return {offset, run, Method::zero};
 }
