@@ -283,7 +283,12 @@ CallPrediction DomainModel::start_copy(const Request& request) {
                              .granularity = 0,
                              .header_backing = !copy.backing.empty()},
                             live_chain(disk), copy.layer, attached_to_copy(disk));
-  disk.job->course = course_at(request.speed, disk.job->run.dirty_at_start());
+  const MirrorRun& run = disk.job->run;
+  disk.job->course = course_at(request.speed, run.dirty_at_start());
+  // A destination that unmaps gets its zeroes for nothing, so they do not hold the job.
+  if (disk.discard_unmap && disk.job->course != Course::ready)
+    disk.job->course =
+        run.data_at_start() == 0 ? Course::limited : course_at(request.speed, run.data_at_start());
   prediction.course = disk.job->course;
   return prediction;
 }

@@ -335,6 +335,17 @@ TEST(Ends, WithNothingToCopyNoSpeedHoldsIt) {  // measured on QEMU 7.2
             Course::ready);
 }
 
+TEST(Ends, ADestinationThatUnmapsGetsItsZeroesForNothing) {  // measured on QEMU 7.2
+  DomainModel model("/d");
+  model.add_image({.name = "src", .size = 1_MiB});
+  model.add_disk("vda", "src", true);
+  DomainModel kept = model;
+  const std::uint32_t flags = kCopy | kBandwidthBytes;
+  EXPECT_EQ(model.block_rebase("vda", "/d/copy", 1, flags).course, Course::limited);
+  kept.guest_write("vda", 0, 4096, 1);
+  EXPECT_EQ(kept.block_rebase("vda", "/d/copy", 1, flags).course, Course::held);
+}
+
 // --- refusals ------------------------------------------------------------------------------------
 
 struct Call {
