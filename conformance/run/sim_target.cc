@@ -26,6 +26,7 @@ class MemoryDirectory final : public Files {
     return sim::ok();
   }
   sim::Result<> create(const std::string& path, std::uint64_t size) override {
+    if (path.substr(0, path.rfind('/')) != kDirectory) return sim::os_error(ENOENT);
     TRY(const auto file, files_.create(path));
     if (size > 0) files_.find(path)->truncate_now(size);
     return sim::ok();

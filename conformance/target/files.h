@@ -24,7 +24,8 @@ class Files {
   // Fills `into` from `offset`; ENOENT if there is no such file; beyond its end reads as zeroes.
   virtual sim::Result<> read(const std::string& path, std::uint64_t offset,
                              sim::MutableBytes into) const = 0;
-  // Makes a file of that many zero bytes, sparse; replaces one that is there.
+  // Makes a file of that many zero bytes, sparse; replaces one that is there.  ENOENT if the path's
+  // directory does not exist (there are no subdirectories); the text is the system's, without path.
   virtual sim::Result<> create(const std::string& path, std::uint64_t size) = 0;
   // Overwrites part of a file that exists; grows it if it must.
   virtual sim::Result<> write(const std::string& path, std::uint64_t offset, sim::Bytes from) = 0;
