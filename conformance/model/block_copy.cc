@@ -235,11 +235,21 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   const bool follows = request.reuse && request.shallow && request.format == Format::qcow2;
   if (follows)  // libvirt numbers the layers that the destination's header names
     next_index_ += static_cast<unsigned>(header_chain(request.existing->backing).size());
-  if (opened(request.file))
+  const std::string id =
+      fmt::format("copy-{}-libvirt-{}-format", disk.target, disk.links.front().index);
+  if (opened(request.file)) {
+    // A qcow2 node takes the lock when it is opened, a raw one when the job begins to write to it.
+    const bool early = request.format == Format::qcow2;
+    if (!early) {
+      disk.job_id = id;
+      disk.statuses = {"created", "null"};
+    }
     return refused("QEMU", "INTERNAL_ERROR",
-                   "unable to execute QEMU command 'blockdev-add': Failed to get \"write\" lock");
+                   fmt::format("unable to execute QEMU command '{}': Failed to get \"write\" lock",
+                               early ? "blockdev-add" : "blockdev-mirror"));
+  }
 
-  disk.job_id = fmt::format("copy-{}-libvirt-{}-format", disk.target, disk.links.front().index);
+  disk.job_id = id;
   disk.statuses = {"created", "running"};
   const LayerChain source = live_chain(disk);
   std::uint64_t copy_size = request.reuse ? request.existing->layer.size() : source.front()->size();

@@ -40,6 +40,12 @@ Result<> check_lock(const Graph& graph, const Node& file_node, bool writable) {
   return ok();
 }
 
+Result<> check_writable(const Graph& graph, const Node& node) {
+  if (node.driver() != "raw" || node.file() == nullptr || node.file()->driver() != "file")
+    return ok();
+  return check_lock(graph, *node.file(), true);
+}
+
 Result<NodePtr> find_node(const Graph& graph, const std::string& name) {
   if (NodePtr node = graph.find(name)) return node;
   return Error{ErrorClass::generic,

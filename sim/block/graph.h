@@ -42,6 +42,10 @@ class Graph {
 // `users` are the nodes of driver `file`; a parent that writes makes its file node a writer.
 Result<> check_lock(const Graph& graph, const Node& file_node, bool writable);
 
+// The same for the file below a raw node that somebody begins to write to; a qcow2 node has had its
+// lock since it was opened.
+Result<> check_writable(const Graph& graph, const Node& node);
+
 // "Cannot find device='x' nor node-name='x'" (7.2).
 Result<NodePtr> find_node(const Graph& graph, const std::string& name);
 

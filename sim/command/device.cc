@@ -44,6 +44,7 @@ Task<Result<Json>> device_add(Context& context, Json arguments) {
           "'' (uses node '{}' as 'root' child) and unshared by block device '' (uses node '{}' as "
           "'root' child).",
           drive, drive, drive));
+  if (!node->read_only) CO_TRY_OK(block::check_writable(context.graph, *node));
   context.devices.push_back(std::make_unique<device::VirtioBlk>(id, node));
   co_return Json::object();
 }

@@ -93,8 +93,13 @@ Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
   CO_TRY_OK(context.jobs.check_new_id(settings.job.id));
   if (speed < 0) co_return generic("Parameter 'speed' expects a non-negative value");
   settings.speed = static_cast<std::uint64_t>(speed);
+  const block::NodePtr target = settings.target;
   CO_TRY(std::shared_ptr<job::Mirror> mirror,
          job::Mirror::make(context.graph, std::move(settings), context.mirror_canary));
+  if (Result<> writable = block::check_writable(context.graph, *target); !writable) {
+    context.jobs.fail_early(*mirror);  // QEMU takes the target after it has made the job
+    co_return std::move(writable).error();
+  }
   context.jobs.start(std::move(mirror));
   co_return Json::object();
 }

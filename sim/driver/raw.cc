@@ -51,7 +51,8 @@ class RawNode final : public block::Node {
 
 Task<Result<block::NodePtr>> open_raw(block::Graph& graph, std::string name, Json options) {
   CO_TRY(block::NodePtr file, co_await open_child(graph, options["file"]));
-  CO_TRY_OK(check_lock(graph, *file, !options.value("read-only", false)));
+  // A writer takes its lock when somebody comes to write through it (check_writable).
+  if (options.value("read-only", false)) CO_TRY_OK(check_lock(graph, *file, false));
   const std::uint64_t offset = options.value("offset", std::uint64_t{0});
   if (offset > file->size())
     co_return Error{ErrorClass::generic,

@@ -39,6 +39,13 @@ void Job::start(std::shared_ptr<Job> self, Observer& observer) {
   world_.scheduler.spawn(main(std::move(self)));
 }
 
+void Job::fail_early(Observer& observer) {
+  observer_ = &observer;
+  change_status(Status::created);
+  clean(false);
+  change_status(Status::null);
+}
+
 Task<void> Job::main(std::shared_ptr<Job> self) {
   co_await self->pause_point();
   Result<> result = co_await self->run();

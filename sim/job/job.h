@@ -66,6 +66,9 @@ class Job {
   // Starts the coroutine; the job must be owned by a shared_ptr.
   void start(std::shared_ptr<Job> self, Observer& observer);
 
+  // Instead of start(): the job was created, but something it needs is not to be had.
+  void fail_early(Observer& observer);
+
   // The verbs.  Each is refused with QEMU's text when the status does not accept it.
   Result<> cancel(bool force);
   Result<> pause();
@@ -157,6 +160,7 @@ class Jobs {
   // "Invalid job ID 'x'", "Job ID 'x' already in use".
   Result<> check_new_id(const std::string& id) const;
   void start(std::shared_ptr<Job> job);
+  void fail_early(Job& job) { job.fail_early(observer_); }
   std::shared_ptr<Job> find(const std::string& id) const;
   // Those that are not dismissed.
   std::vector<std::shared_ptr<Job>> all() const;
