@@ -16,8 +16,10 @@ using conformance::Verdict;
 
 static ScenarioResult compare_one(const conformance::Scenario& scenario, conformance::Target& left,
                                   conformance::Target& right, const Options& options) {
-  const conformance::ExecutionOptions how{
-      {conformance::seed_of(options.seed, scenario.id), false}, options.no_normalise, options.keep};
+  conformance::ExecutionOptions how;
+  how.session.seed = conformance::seed_of(options.seed, scenario.id);
+  how.switched_off = options.no_normalise;
+  how.keep = options.keep;
   const Executed a = execute(scenario, left, how);
   const Executed b = execute(scenario, right, how);
   ScenarioResult result;

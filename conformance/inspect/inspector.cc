@@ -131,7 +131,7 @@ sim::Result<std::uint64_t> digest(const Files& files, const std::string& path) {
   const auto size = files.size(path);
   if (!size) return sim::os_error(ENOENT, path);
   constexpr std::uint64_t kPrime = 0x9e3779b185ebca87;
-  std::array<std::uint64_t, 4> lanes = {1, 2, 3, 4};
+  std::array<std::uint64_t, 8> lanes = {1, 2, 3, 4, 5, 6, 7, 8};
   std::array<std::uint64_t, 4096> words{};
   for (std::uint64_t at = 0; at < *size;) {
     const std::size_t now = std::min<std::uint64_t>(sizeof(words), *size - at);

@@ -63,8 +63,9 @@ class Execution {
       if (!stopped_) check_everything(nullptr);
     }
     result_.trace_hash = session_.trace_hash();
-    for (const auto& [name, digest] : check::digests_of(session_.files()))
-      result_.bytes_hash = (result_.bytes_hash ^ digest) * 0x9e3779b97f4a7c15U;
+    if (options_.hash_bytes)
+      for (const auto& [name, digest] : check::digests_of(session_.files()))
+        result_.bytes_hash = (result_.bytes_hash ^ digest) * 0x9e3779b97f4a7c15U;
     return std::move(result_);
   }
 
@@ -76,7 +77,7 @@ class Execution {
     if (auto* simulated = dynamic_cast<SimSession*>(&session_)) {
       made = make_images(scenario_, simulated->storage(), directory_);
     } else {
-      sim::storage::RealFiles files;
+      sim::storage::RealFiles files(sim::storage::Flush::unsafe);
       made = make_images(scenario_, files, directory_);
     }
     if (!made) return broken("cannot make the images: " + made.error().desc);

@@ -21,6 +21,7 @@ namespace conformance {
 struct ExecutionOptions {
   SessionOptions session;
   check::Switched switched_off;  // normalisations
+  bool hash_bytes = false;       // fill in Executed::bytes_hash
   std::string keep;              // copy images and transcript into this directory; empty: do not
 };
 
@@ -33,7 +34,7 @@ struct Executed {
   Transcript transcript;
   std::string directory;  // what `${dir}` was
   std::uint64_t trace_hash = 0;
-  std::uint64_t bytes_hash = 0;  // of all files at the end, by name
+  std::uint64_t bytes_hash = 0;  // of all files at the end, if asked for
 };
 
 // Never fails otherwise: whatever goes wrong is in the result.

@@ -114,10 +114,12 @@ class Runner {
     std::vector<Executed> executed(targets_.size());
     for (std::size_t i = 0; i < targets_.size(); ++i) {
       const auto start = Clock::now();
+      ExecutionOptions how;
+      how.session.seed = seed_of(options_.seed, scenario.id);
+      how.switched_off = options_.switched_off;
+      how.keep = options_.keep;
       if (open[i])
-        executed[i] = execute(
-            scenario, *open[i],
-            {{seed_of(options_.seed, scenario.id), false}, options_.switched_off, options_.keep});
+        executed[i] = execute(scenario, *open[i], how);
       else
         executed[i].broken = refusals[i];
       results_[index * targets_.size() + i].seconds =

@@ -77,7 +77,7 @@ void Mirror::insert_filter() {
   const NodePtr& source = settings_.source;
   filter_ =
       std::make_shared<block::FilterNode>(world(), graph_.generate_name(), "mirror_top", source);
-  filter_->discard_unmap = true;  // whether a discard goes on is the source's own decision
+  // Left at discard_unmap = false: guest discards are dropped while the job exists (measured, 7.2).
   replace_node(source, filter_, filter_.get());
   graph_.add(filter_);
   dirty_ = std::make_shared<block::DirtyBitmap>("", source->size(), granularity_);

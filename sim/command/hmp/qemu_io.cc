@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <optional>
 
 #include "sim/base/size.h"
@@ -103,14 +104,19 @@ std::expected<Range, std::string> read_range(const Verb& verb) {
   return range;
 }
 
+bool all_equal(Bytes bytes, std::byte value) {
+  if (bytes.empty()) return true;
+  return bytes.front() == value &&
+         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
 Task<std::string> run_read(device::VirtioBlk& device, Verb verb, Range range) {
   std::vector<std::byte> buffer(range.length);
   if (const Result<> done = co_await device.read(range.offset, buffer); !done)
     co_return fmt::format("read failed: {}\n", done.error().desc);
   std::string text;
   if (verb.pattern) {
-    const std::byte wanted{*verb.pattern};
-    if (!std::ranges::all_of(buffer, [&](std::byte b) { return b == wanted; }))
+    if (!all_equal(buffer, std::byte{*verb.pattern}))
       text = fmt::format("Pattern verification failed at offset {}, {} bytes\n", range.offset,
                          range.length);
   }
