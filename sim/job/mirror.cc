@@ -141,14 +141,20 @@ void Mirror::find_out_about_target() {
   whole_clusters_.assign(div_up(length_, target_cluster_), false);
 }
 
-// 7.2 takes everything for dirty when the target cannot be zeroed cheaply, which is always so for
-// a target node without discard=unmap; `top` takes what the top layer has.
+// `full` on 7.2: a target node with discard=unmap is zeroed first and gets what some layer has; any
+// other gets everything.  `top` takes what the top layer has.
 Task<Result<>> Mirror::find_dirty() {
-  if (settings_.sync == MirrorSync::full) {
+  const bool full = settings_.sync == MirrorSync::full;
+  if (full && !settings_.target->discard_unmap) {
     dirty_->set(0, length_);
     co_return ok();
   }
-  const block::Node* base = block::next_layer(*settings_.source);
+  if (full) {
+    co_await world().scheduler.yield();
+    if (is_cancelled()) co_return ok();
+    CO_TRY_OK(co_await settings_.target->write_zeroes(0, length_, true));
+  }
+  const block::Node* base = full ? nullptr : block::next_layer(*settings_.source);
   for (std::uint64_t offset = 0; offset < length_ && !is_cancelled();) {
     CO_TRY(const block::Status status,
            co_await status_above(*settings_.source, base, offset, length_ - offset));
@@ -259,7 +265,9 @@ Task<Duration> Mirror::start_requests() {
       co_return Duration{};
     }
     world().scheduler.spawn(perform(widened_to_target_clusters(request), offset, request.bytes));
-    delay = delay_after(request.bytes);
+    // Zeroes that the target need not store cost no bandwidth.
+    const bool free = request.method == Method::zero && settings_.target->discard_unmap;
+    delay = delay_after(free ? 0 : request.bytes);
     offset += request.bytes;
     left -= request.bytes;
   }
@@ -270,7 +278,7 @@ Task<Result<>> Mirror::transfer(Request request, OnError& policy) {
   block::Node& target = *settings_.target;
   if (request.method == Method::zero) {
     policy = settings_.on_target_error;
-    co_return co_await target.write_zeroes(request.offset, request.bytes, false);
+    co_return co_await target.write_zeroes(request.offset, request.bytes, true);
   }
   std::vector<std::byte> buffer(request.bytes);
   policy = settings_.on_source_error;

@@ -1,0 +1,131 @@
+// The program `understudy-bench`: what the simulator and the harness cost, beside real QEMU in the
+// same run.  Prints numbers and the goals; judges nothing, because machines are noisy.
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "conformance/cli/commands.h"
+#include "conformance/cli/scenario_files.h"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using conformance::Scenario;
+using conformance::TargetChoice;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+// Scenarios a second, checks and all.
+double scenario_rate(const std::vector<Scenario>& scenarios, const TargetChoice& target,
+                     unsigned jobs) {
+  conformance::RunnerOptions options;
+  options.jobs = jobs;
+  const conformance::RunResult result = conformance::run_scenarios(scenarios, {target}, options);
+  if (result.exit_code() != 0)
+    fmt::print(stderr, "understudy-bench: not everything conforms on {}\n", target.name);
+  return static_cast<double>(scenarios.size()) / result.seconds;
+}
+
+// Microseconds for one query-version, the median of many.
+double round_trip_us(const TargetChoice& choice) {
+  auto target = choice.open();
+  if (!target) return 0;
+  auto session = (*target)->open({});
+  if (!session) return 0;
+  std::vector<double> times;
+  for (int i = 0; i < 501; ++i) {
+    const auto start = Clock::now();
+    if (!(*session)->hypervisor().execute("query-version", nullptr)) return 0;
+    times.push_back(seconds_since(start) * 1e6);
+  }
+  return median(times);
+}
+
+// Microseconds from nothing to a machine that answers and back.
+double session_us(const TargetChoice& choice) {
+  auto target = choice.open();
+  if (!target) return 0;
+  std::vector<double> times;
+  for (int i = 0; i < 51; ++i) {
+    const auto start = Clock::now();
+    if (auto session = (*target)->open({}); !session) return 0;
+    times.push_back(seconds_since(start) * 1e6);
+  }
+  return median(times);
+}
+
+// Peak resident size of the whole matrix on the simulator in a process of its own, MiB.
+double peak_resident_mib(const std::string& program) {
+  const pid_t child = fork();
+  if (child == 0) {
+    execl(program.c_str(), program.c_str(), "run", "--target", "sim", "--quiet", nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  rusage usage{};
+  if (child < 0 || wait4(child, &status, 0, &usage) != child) return 0;
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    fmt::print(stderr, "understudy-bench: `understudy run --target sim` did not end well\n");
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+void row(std::string_view what, double simulator, double real, std::string_view goal) {
+  const std::string ratio =
+      real > 0 && simulator > 0 ? fmt::format("{:.2f}", simulator / real) : "-";
+  fmt::print("{:<52} {:>12.1f} {:>12} {:>10}  {}\n", what, simulator,
+             real > 0 ? fmt::format("{:.1f}", real) : "-", ratio, goal);
+}
+
+int bench() {
+  const auto loaded = cli::load_named({});
+  if (!loaded) return cli::fail(loaded.error());
+  const auto targets = cli::choose_targets({{"sim", "qemu"}, {}});
+  if (!targets) return cli::fail(targets.error());
+  const TargetChoice& simulator = targets->front();
+  const TargetChoice& real = targets->back();
+  std::vector<Scenario> sample;  // real QEMU is slow: a seeded tenth
+  std::ranges::copy_if(loaded->scenarios, std::back_inserter(sample), [](const Scenario& scenario) {
+    return conformance::in_shard(1, scenario.id, 1, 10);
+  });
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+
+  fmt::print("{} against {}; {} cores\n", simulator.version, real.version, cores);
+  fmt::print("{:<52} {:>12} {:>12} {:>10}  {}\n", "", "simulator", "real QEMU", "ratio", "goal");
+  (void)scenario_rate(sample, simulator, 1);  // warm-up
+  row("scenarios a second, checked, one worker", scenario_rate(loaded->scenarios, simulator, 1),
+      scenario_rate(sample, real, 1), "sim >= 1000, real >= 30");
+  row(fmt::format("scenarios a second, checked, {} workers", 2 * cores),
+      scenario_rate(loaded->scenarios, simulator, 2 * cores),
+      scenario_rate(sample, real, 2 * cores), "real >= 30 a core");
+  row("a machine, started or made fit for reuse, and ended (us)", session_us(simulator),
+      session_us(real), "sim <= 50");
+  row("query-version, there and back (us)", round_trip_us(simulator), round_trip_us(real),
+      "sim <= 5");
+  const std::string program =
+      (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "understudy").string();
+  row("peak resident size of the whole matrix (MiB)", peak_resident_mib(program), 0, "sim <= 64");
+  return cli::kConforms;
+}
+
+}  // namespace
+
+int main(int argc, char**) {
+  if (argc > 1) return cli::fail({cli::kBadInput, "understudy-bench takes no arguments"});
+  return bench();
+}
