@@ -38,7 +38,8 @@ std::string Cell::text() const {
 Cell either(const Cell& left, const Cell& right) {
   return {.absent = left.absent || right.absent,
           .zero = left.zero || right.zero,
-          .data = left.data | right.data};
+          .data = left.data | right.data,
+          .hole = left.hole || right.hole};
 }
 
 Values values_of(const Cell& cell, const Values& below) {

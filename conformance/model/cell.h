@@ -24,6 +24,9 @@ struct Cell {
   bool absent = false;  // may be not allocated: what is below shows
   bool zero = false;    // may be a zero cluster (or, in a raw file, a hole)
   Values data;          // may be allocated, with all bytes of a run equal to one of these
+  // Of data zeroes: nobody wrote them, copy on write filled up with them, so that the image's own
+  // file may have a hole there.
+  bool hole = false;
 
   static Cell Absent() { return {.absent = true, .zero = false, .data = {}}; }
   static Cell Zero() { return {.absent = false, .zero = true, .data = {}}; }

@@ -75,10 +75,17 @@ LayerChain on_top(const Layer& top, const LayerChain& below) {
 
 // Copy on write: what of the cluster is not surely allocated becomes data as it reads.
 void allocate(Layer& top, const LayerChain& below, Cluster cluster) {
-  const View seen = view(on_top(top, below), cluster.offset, cluster.end - cluster.offset);
-  for (const ViewRun& run : seen) {
+  const LayerChain chain = on_top(top, below);
+  const std::uint64_t length = cluster.end - cluster.offset;
+  const std::vector<StatusRun> known = status(chain, cluster.offset, length);
+  for (const ViewRun& run : view(chain, cluster.offset, length)) {
     // Data stays as it is, and what reads alike but is perhaps no data becomes data.
-    top.assign(run.offset, run.length, Cell::DataOf(run.values));
+    for (const StatusRun& part : known) {
+      const StatusRun here = clipped(part, run.offset, run.offset + run.length);
+      Cell cell = Cell::DataOf(run.values);
+      cell.hole = run.values.test(0) && here.may_be_zero;
+      top.assign(here.offset, here.length, cell);
+    }
   }
 }
 

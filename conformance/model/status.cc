@@ -42,6 +42,10 @@ StatusRun status_at(Chain chain, std::uint64_t offset, std::uint64_t end) {
     found.length = std::min(found.length, sim::align_down(offset, range) + range - offset);
     if (!cell.certain()) found.whole = false;
     if (cell.data.any()) found.may_be_data = true;
+    if (cell.hole) {  // QEMU asks the file system where a file looks sparse to it
+      found.may_be_zero = true;
+      found.whole = false;
+    }
     if (cell.zero) {
       found.may_be_zero = true;
       // Neighbouring zero clusters are one piece only if they are alike and side by side.
