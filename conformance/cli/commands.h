@@ -16,7 +16,7 @@ struct Options {
   std::uint64_t seed = 1;
   std::uint64_t cases = 100;  // explore
   std::uint64_t seconds = 0;  // explore: stop after this long; 0: after the cases
-  unsigned jobs = 0;          // 0: one per processor
+  unsigned jobs = 0;          // 0: one per processor, two where a real QEMU takes part
   std::string shard;          // "I/N"
   std::string report;         // directory
   std::string json;

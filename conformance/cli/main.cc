@@ -20,8 +20,9 @@ void add_common(CLI::App& command, Options& options) {
   command.add_option("--junit", options.junit, "write the JUnit report to FILE");
   command.add_flag("--tap", options.tap, "print TAP instead of the summary");
   command.add_option("--keep", options.keep, "keep images and transcripts in DIR");
-  command.add_option("--no-normalise", options.no_normalise,
-                     "switch a normalisation of transcripts off, by name")
+  command
+      .add_option("--no-normalise", options.no_normalise,
+                  "switch a normalisation of transcripts off, by name")
       ->allow_extra_args(false);
   command
       .add_option("--allow-skip", options.targets.allow_skips,
@@ -34,8 +35,9 @@ void add_common(CLI::App& command, Options& options) {
 }
 
 void add_targets(CLI::App& command, Options& options) {
-  command.add_option("--target", options.targets.specs,
-                     "sim, sim:7.2, qemu, qemu:VERSION, qemu:/path; repeatable")
+  command
+      .add_option("--target", options.targets.specs,
+                  "sim, sim:7.2, qemu, qemu:VERSION, qemu:/path; repeatable")
       ->allow_extra_args(false);
 }
 

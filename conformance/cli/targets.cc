@@ -110,7 +110,12 @@ Expected<std::vector<TargetChoice>> choose_targets(const TargetRequest& request)
   for (const std::string& spec : specs) {
     auto choice = choose(spec, request);
     if (!choice) return std::unexpected(choice.error());
-    choices.push_back(*std::move(choice));
+    // Found twice: the system's build is also installed beside the others.
+    const bool repeated =
+        request.specs.empty() && std::ranges::any_of(choices, [&](const TargetChoice& other) {
+          return !choice->version.empty() && other.version == choice->version;
+        });
+    if (!repeated) choices.push_back(*std::move(choice));
   }
   return choices;
 }
