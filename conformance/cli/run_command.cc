@@ -104,8 +104,7 @@ int run_command(const Options& options) {
   progress.start(loaded->scenarios.size() * targets->size());
   conformance::RunnerOptions runner;
   runner.seed = options.seed;
-  runner.jobs =
-      options.jobs != 0 ? options.jobs : std::max(1U, std::thread::hardware_concurrency());
+  runner.jobs = options.jobs != 0 ? options.jobs : default_jobs(*targets);
   runner.switched_off = options.no_normalise;
   runner.keep = options.keep;
   runner.progress = [&](const ScenarioResult& result) { progress.add(result); };
