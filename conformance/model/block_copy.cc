@@ -225,6 +225,22 @@ Layer DomainModel::created(const Request& request) const {
   return {request.format, top.size(), top.format() == Format::qcow2 ? top.cluster_size() : 65536};
 }
 
+std::string DomainModel::new_job_id(const Disk& it) {
+  return fmt::format("copy-{}-libvirt-{}-format", it.target, it.links.front().index);
+}
+
+// A qcow2 node takes the lock when it is opened, a raw one when the job begins to write to it.
+CallPrediction DomainModel::refuse_locked(const Request& request) {
+  const bool at_the_job = request.format == Format::raw;
+  if (at_the_job) {
+    request.disk.job_id = new_job_id(request.disk);
+    request.disk.statuses = {"created", "null"};
+  }
+  return refused("QEMU", "INTERNAL_ERROR",
+                 fmt::format("unable to execute QEMU command '{}': Failed to get \"write\" lock",
+                             at_the_job ? "blockdev-mirror" : "blockdev-add"));
+}
+
 CallPrediction DomainModel::start_copy(const Request& request) {
   Disk& disk = request.disk;
   const unsigned index = next_index_++;
@@ -235,21 +251,9 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   const bool follows = request.reuse && request.shallow && request.format == Format::qcow2;
   if (follows)  // libvirt numbers the layers that the destination's header names
     next_index_ += static_cast<unsigned>(header_chain(request.existing->backing).size());
-  const std::string id =
-      fmt::format("copy-{}-libvirt-{}-format", disk.target, disk.links.front().index);
-  if (opened(request.file)) {
-    // A qcow2 node takes the lock when it is opened, a raw one when the job begins to write to it.
-    const bool early = request.format == Format::qcow2;
-    if (!early) {
-      disk.job_id = id;
-      disk.statuses = {"created", "null"};
-    }
-    return refused("QEMU", "INTERNAL_ERROR",
-                   fmt::format("unable to execute QEMU command '{}': Failed to get \"write\" lock",
-                               early ? "blockdev-add" : "blockdev-mirror"));
-  }
+  if (opened(request.file)) return refuse_locked(request);
 
-  disk.job_id = id;
+  disk.job_id = new_job_id(disk);
   disk.statuses = {"created", "running"};
   const LayerChain source = live_chain(disk);
   std::uint64_t copy_size = request.reuse ? request.existing->layer.size() : source.front()->size();

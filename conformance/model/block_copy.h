@@ -205,6 +205,8 @@ class DomainModel {
   std::optional<Refusal> check_destination(const Request& request) const;
   std::optional<std::string> without_opinion(const Request& request) const;
   CallPrediction start_copy(const Request& request);
+  CallPrediction refuse_locked(const Request& request);
+  static std::string new_job_id(const Disk& disk);
   Layer created(const Request& request) const;
   void emit(const Disk& disk, const std::string& path, const std::string& status);
   void end_job(Disk& disk);
