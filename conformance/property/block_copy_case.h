@@ -5,12 +5,13 @@
 
 #pragma once
 
+#include <rapidcheck/Gen.h>
+
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "conformance/scenario/scenario.h"
-#include "rapidcheck/Gen.h"
 
 namespace conformance::property {
 

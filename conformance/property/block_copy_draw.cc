@@ -1,10 +1,11 @@
 // Drawing a block copy.  Everything comes from the Random that RapidCheck hands in.
 
+#include <rapidcheck.h>
+
 #include <algorithm>
 #include <array>
 
 #include "conformance/property/block_copy_case.h"
-#include "rapidcheck.h"
 #include "sim/base/bytes.h"
 #include "sim/world/rng.h"
 

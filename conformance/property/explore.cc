@@ -1,6 +1,7 @@
 #include "conformance/property/explore.h"
 
 #include <fmt/format.h>
+#include <rapidcheck.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,7 +11,6 @@
 #include "conformance/property/block_copy_case.h"
 #include "conformance/property/found_file.h"
 #include "conformance/run/execution.h"
-#include "rapidcheck.h"
 
 namespace conformance::property {
 
