@@ -60,32 +60,55 @@ static bool is_within(const std::string& id, const std::string& group) {
   return id == group || id.starts_with(group + "/");
 }
 
-static Expected<void> load_one(const std::string& argument, LoadedFile& into) {
+// Takes what is within `group` (everything, if it is empty) of one file; false if nothing is.
+static Expected<bool> load_part(const fs::path& path, const std::string& file_id,
+                                const std::string& group, LoadedFile& into) {
+  auto loaded = load_file(path, file_id);
+  if (!loaded) return std::unexpected(loaded.error());
+  bool found = false;
+  for (Scenario& scenario : loaded->scenarios)
+    if (group.empty() || is_within(scenario.id, group)) {
+      into.scenarios.push_back(std::move(scenario));
+      found = true;
+    }
+  for (Excluded& excluded : loaded->excluded)
+    if (group.empty() || is_within(excluded.id, group))
+      into.excluded.push_back(std::move(excluded));
+  return found;
+}
+
+// A file outside the root is called by its path, its scenarios by that path without suffix: so that
+// what a report prints can be given again.
+static Expected<bool> load_outside(const std::string& argument, LoadedFile& into) {
   std::error_code error;
-  if (argument.ends_with(".json") || fs::is_regular_file(argument, error)) {
-    auto loaded = load_file(argument, fs::path(argument).stem().string());
-    if (!loaded) return std::unexpected(loaded.error());
-    std::ranges::move(loaded->scenarios, std::back_inserter(into.scenarios));
-    std::ranges::move(loaded->excluded, std::back_inserter(into.excluded));
-    return {};
+  if (argument.ends_with(".json"))
+    return load_part(argument, argument.substr(0, argument.size() - 5), "", into);
+  if (fs::is_regular_file(argument, error)) return load_part(argument, argument, "", into);
+  for (std::size_t end = argument.size(); end != std::string::npos && end > 0;
+       end = argument.rfind('/', end - 1)) {
+    const std::string file_id = argument.substr(0, end);
+    if (fs::is_regular_file(file_id + ".json", error))
+      return load_part(file_id + ".json", file_id, argument, into);
   }
+  return false;
+}
+
+static Expected<void> load_one(const std::string& argument, LoadedFile& into) {
   std::string group = argument;
   while (group.ends_with('/')) group.pop_back();
   bool found = false;
-  for (const auto& [file_id, path] : all_files()) {
-    if (!group.empty() && !is_within(file_id, group) && !is_within(group, file_id)) continue;
-    auto loaded = load_file(path, file_id);
-    if (!loaded) return std::unexpected(loaded.error());
-    for (Scenario& scenario : loaded->scenarios)
-      if (group.empty() || is_within(scenario.id, group)) {
-        into.scenarios.push_back(std::move(scenario));
-        found = true;
-      }
-    for (Excluded& excluded : loaded->excluded)
-      if (group.empty() || is_within(excluded.id, group))
-        into.excluded.push_back(std::move(excluded));
+  if (!argument.ends_with(".json")) {
+    for (const auto& [file_id, path] : all_files()) {
+      if (!group.empty() && !is_within(file_id, group) && !is_within(group, file_id)) continue;
+      const auto part = load_part(path, file_id, group, into);
+      if (!part) return std::unexpected(part.error());
+      found = found || *part;
+    }
   }
-  if (found) return {};
+  if (found || argument.empty()) return {};
+  const auto outside = load_outside(argument, into);
+  if (!outside) return std::unexpected(outside.error());
+  if (*outside) return {};
   return std::unexpected(
       Failure{kBadInput,
               fmt::format("no scenario is called '{}', and no group; `understudy list` shows all",

@@ -345,6 +345,7 @@ class Execution {
   void perform(const CheckStep& step) {
     place_ += ": check";
     check_everything(&step);
+    if (!result_.divergences.empty()) stopped_ = true;  // all that follows would follow from it
   }
 
   bool drain_events() {
