@@ -56,29 +56,36 @@ std::vector<Divergence> compare_events(const std::vector<BlockJobEvent>& actual,
   return {};
 }
 
-static std::vector<std::string> without_drains(std::vector<std::string> statuses) {
-  std::vector<std::string> kept;
+// Which of a job's statuses are not part of a drain, by index.
+static std::vector<std::size_t> outside_drains(const std::vector<std::string>& statuses) {
+  std::vector<std::size_t> kept;
   for (std::size_t i = 0; i < statuses.size(); ++i) {
     const bool drained = i + 1 < statuses.size() && !kept.empty() &&
                          ((statuses[i] == "standby" && statuses[i + 1] == "ready") ||
                           (statuses[i] == "paused" && statuses[i + 1] == "running")) &&
-                         kept.back() == statuses[i + 1];
+                         statuses[kept.back()] == statuses[i + 1];
     if (drained)
       ++i;
     else
-      kept.push_back(std::move(statuses[i]));
+      kept.push_back(i);
   }
   return kept;
+}
+
+static bool is_status_of(const TranscriptEntry& entry, const std::string& job) {
+  return entry.kind == TranscriptEntry::Kind::event && entry.name == "JOB_STATUS_CHANGE" &&
+         entry.content.value("id", "") == job;
 }
 
 std::vector<std::string> statuses_of(const Transcript& transcript, const std::string& job,
                                      const Switched& off) {
   std::vector<std::string> statuses;
   for (const TranscriptEntry& entry : transcript)
-    if (entry.kind == TranscriptEntry::Kind::event && entry.name == "JOB_STATUS_CHANGE" &&
-        entry.content.value("id", "") == job)
-      statuses.push_back(entry.content.value("status", ""));
-  return is_on(kDrainPairs, off) ? without_drains(std::move(statuses)) : statuses;
+    if (is_status_of(entry, job)) statuses.push_back(entry.content.value("status", ""));
+  if (!is_on(kDrainPairs, off)) return statuses;
+  std::vector<std::string> kept;
+  for (const std::size_t i : outside_drains(statuses)) kept.push_back(statuses[i]);
+  return kept;
 }
 
 std::vector<Divergence> compare_statuses(const std::vector<std::string>& actual,
@@ -206,6 +213,45 @@ std::map<std::string, std::vector<std::string>> events_of(const Transcript& tran
   return by_subject;
 }
 
+// Commands, replies and events in the order in which they came, without drains' statuses.
+std::vector<std::string> order_of(const Transcript& transcript, const Switched& off) {
+  std::map<std::string, std::vector<std::string>> statuses;  // by job
+  std::map<std::string, std::vector<std::size_t>> places;
+  std::vector<std::string> order(transcript.size());
+  for (std::size_t i = 0; i < transcript.size(); ++i) {
+    const TranscriptEntry& entry = transcript[i];
+    if (entry.kind == TranscriptEntry::Kind::command) order[i] = "-> " + entry.name;
+    if (entry.kind == TranscriptEntry::Kind::reply) order[i] = "<- " + entry.name;
+    if (entry.kind != TranscriptEntry::Kind::event) continue;
+    const std::string job = entry.content.value("id", entry.content.value("device", ""));
+    const std::string status = entry.content.value("status", "");
+    order[i] = fmt::format("!! {} {} {}", entry.name, job, status);
+    if (!is_status_of(entry, job) || !is_on(kDrainPairs, off)) continue;
+    statuses[job].push_back(status);
+    places[job].push_back(i);
+  }
+  for (const auto& [job, all] : statuses) {
+    std::vector<std::size_t>& drained = places[job];
+    const std::vector<std::size_t> kept = outside_drains(all);
+    for (std::size_t i = kept.size(); i-- > 0;)
+      drained.erase(drained.begin() + static_cast<std::ptrdiff_t>(kept[i]));
+    for (const std::size_t i : drained) order[i].clear();
+  }
+  std::erase(order, "");
+  return order;
+}
+
+std::optional<Divergence> compare_order(const Side& left, const Side& right, const Switched& off) {
+  std::vector<std::string> a = order_of(left.transcript, off);
+  std::vector<std::string> b = order_of(right.transcript, off);
+  const auto [mine, others] = std::ranges::mismatch(a, b);
+  if (mine == a.end() && others == b.end()) return std::nullopt;
+  return Divergence{DivergenceClass::events, "both targets say things in the same order",
+                    mine == a.end() ? "nothing more" : *mine,
+                    others == b.end() ? "nothing more" : *others,
+                    fmt::format("message {}", mine - a.begin() + 1)};
+}
+
 }  // namespace
 
 std::vector<Divergence> compare_transcripts(const Side& left, const Side& right,
@@ -233,6 +279,8 @@ std::vector<Divergence> compare_transcripts(const Side& left, const Side& right,
   for (const auto& [subject, events] : right_events)
     found.push_back({DivergenceClass::events, "both targets report the same", "nothing",
                      fmt::format("{}", fmt::join(events, "; ")), subject});
+  if (!is_on(kReplyPlace, off))
+    if (auto difference = compare_order(left, right, off)) found.push_back(*std::move(difference));
   return found;
 }
 

@@ -36,7 +36,8 @@ std::vector<Divergence> compare_statuses(const std::vector<std::string>& actual,
                                          const std::string& job);
 
 // Two targets' transcripts of the same scenario: commands with their replies, then events job by
-// job.  At most one divergence per command and per job.
+// job.  At most one divergence per command and per job; without reply-place, one more for the order
+// of everything.
 struct Side {
   const Transcript& transcript;
   std::string directory;  // what `${dir}` was

@@ -34,6 +34,14 @@ std::string seen(inspect::Kind kind, std::uint8_t byte) {
                                      : std::string(inspect::name_of(kind));
 }
 
+// "0x01 or 0x09".
+std::string in_words(const model::Values& values) {
+  std::string text;
+  for (unsigned byte = 0; byte < values.size(); ++byte)
+    if (values.test(byte)) text += fmt::format("{}{:#04x}", text.empty() ? "" : " or ", byte);
+  return text;
+}
+
 class FileComparison {
  public:
   FileComparison(const Files& files, inspect::Inspector& inspector,
@@ -132,11 +140,14 @@ class FileComparison {
       if (actual.kind != inspect::Kind::data || actual.pattern) return true;
     }
     if (at == to) return true;
-    // Zero where data of zeroes or nothing was due reads the same: only the allocation differs.
-    const bool reads_right =
-        actual.kind == inspect::Kind::data
-            ? byte == 0 && cell.zero
-            : actual.kind == inspect::Kind::zero && (cell.data.test(0) || cell.absent);
+    // What reads the same is only allocated otherwise.  Where nothing is allocated, a backing file
+    // shows: what that reads as is not looked at.
+    const bool alone = expected_.backing_string.empty();
+    const bool due_zero = cell.zero || cell.data.test(0) || (cell.absent && alone);
+    const bool is_zero = actual.kind == inspect::Kind::zero ||
+                         (actual.kind == inspect::Kind::data && byte == 0) ||
+                         (actual.kind == inspect::Kind::absent && alone);
+    const bool reads_right = due_zero && is_zero;
     add(reads_right ? DivergenceClass::allocation : DivergenceClass::data,
         "each place of the layer holds what the operation left there", cell.text(),
         seen(actual.kind, byte), fmt::format("byte {}", at));
@@ -196,7 +207,7 @@ std::vector<Divergence> compare_views(const inspect::View& actual, const model::
       while (run->offset + run->length <= at) ++run;
       const inspect::ViewByte byte = byte_at(actual, at);
       if (!wanted.values.test(byte.value))
-        return {{DivergenceClass::data, "the guest reads what it must", model::text(wanted.values),
+        return {{DivergenceClass::data, "the guest reads what it must", in_words(wanted.values),
                  fmt::format("{:#04x}", byte.value),
                  fmt::format("{}, byte {}, from layer {}", whose, at, actual.layers[byte.layer])}};
       at = run->pattern ? std::min(run->offset + run->length, wanted.offset + wanted.length)
