@@ -2,7 +2,7 @@
 #
 # One folder is one library and its tests.  Every foo.cc goes into the library, every foo_test.cc
 # into one test program `<room>_test`, labelled `unit` unless LABEL says otherwise; a foo_fuzz.cc
-# becomes a libFuzzer program in the fuzz preset and a replay of its corpus everywhere else.
+# becomes a libFuzzer program in the fuzz preset and a replay of foo_fuzz_corpus/ everywhere else.
 # USES names rooms; what a room may use is decided by ARCHITECTURE.md, not here.
 function(room folder)
   cmake_parse_arguments(ARG "" "LABEL" "USES;LIBRARIES;TEST_USES;TEST_LIBRARIES;EXCLUDE" ${ARGN})
@@ -45,4 +45,22 @@ function(room folder)
     add_test(NAME ${folder} COMMAND ${name}_test)
     set_tests_properties(${folder} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT 1200)
   endif()
+
+  file(GLOB fuzzers CONFIGURE_DEPENDS ${folder}/*_fuzz.cc)
+  foreach(fuzzer IN LISTS fuzzers)
+    get_filename_component(target ${fuzzer} NAME_WE)
+    set(corpus ${PROJECT_SOURCE_DIR}/${folder}/${target}_corpus)
+    set(target ${name}_${target})
+    add_executable(${target} ${fuzzer})
+    target_link_libraries(${target} PRIVATE ${name})
+    target_compile_definitions(${target} PRIVATE UNDERSTUDY_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    if(UNDERSTUDY_FUZZ)
+      target_compile_options(${target} PRIVATE -fsanitize=fuzzer)
+      target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    else()
+      target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/fuzz_replay.cc)
+      add_test(NAME ${target} COMMAND ${target} ${corpus})
+      set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT 600)
+    endif()
+  endforeach()
 endfunction()
