@@ -366,8 +366,11 @@ class Execution {
 
   void check_everything(const CheckStep* stated) {
     if (!drain_events()) return;
-    for (const Disk& disk : scenario_.disks) {
+    for (const Disk& disk : scenario_.disks)
       if (!check_guest(disk.target)) return;
+    // Asking the guest has taken a turn: what was sent together with the last event is here now.
+    if (!drain_events()) return;
+    for (const Disk& disk : scenario_.disks) {
       check_chain(disk.target, stated != nullptr && stated->disk == disk.target ? stated : nullptr);
       if (const std::string job = model_.job_id(disk.target); !job.empty())
         add(check::compare_statuses(
