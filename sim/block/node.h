@@ -23,6 +23,11 @@ namespace sim::block {
 class Node;
 using NodePtr = std::shared_ptr<Node>;
 
+// QAPI's BlockPermission, as bits.
+using Permissions = unsigned;
+inline constexpr Permissions kConsistentRead = 1, kWrite = 2, kWriteUnchanged = 4, kResize = 8;
+inline constexpr Permissions kAllPermissions = 15;
+
 // What a user of a node points at it with.  Replacing a node moves every edge that shows at it.
 class Edge {
  public:
@@ -38,6 +43,12 @@ class Edge {
   Node* parent() const { return parent_; }  // null: a device or a job
   const std::string& role() const { return role_; }
   void point_at(NodePtr node);
+
+  // Of a device or a job: its name in QEMU's texts, what it needs and what it shares.  Those of a
+  // node follow from the node (permissions.h).
+  std::string user = "an unnamed block device";
+  Permissions required = 0;
+  Permissions shared = kAllPermissions;
 
  private:
   NodePtr node_;
@@ -87,6 +98,8 @@ class Node : public std::enable_shared_from_this<Node> {
   // Adds what the driver knows to QMP's ImageInfo of this node.
   virtual void describe_image(Json& image) const { (void)image; }
   virtual bool is_filter() const { return false; }
+  // Needs of its children just what its own users need of it.
+  virtual bool passes_permissions() const { return is_filter(); }
 
   // Children by role; null if there is none.
   Node* child(std::string_view role) const;

@@ -42,10 +42,16 @@ Task<Result<Json>> query_commands(Context&, Json) {
   co_return list;
 }
 
-// A mirror that is READY does not stop the end: it is cancelled (7.2).
+// Jobs do not stop the end: they are cancelled by force and dismissed (7.2).
 Task<Result<Json>> quit(Context& context, Json) {
   context.events.emit("SHUTDOWN", {{"guest", false}, {"reason", "host-qmp-quit"}});
   context.quitting = true;
+  for (const auto& job : context.jobs.all()) {
+    (void)job->cancel(true);
+    while (job->status() != job::Status::concluded && job->status() != job::Status::null)
+      co_await context.world.scheduler.yield();
+    if (job->status() == job::Status::concluded) (void)job->dismiss();
+  }
   co_return Json::object();
 }
 

@@ -36,18 +36,23 @@ Result<JobPtr> find_block_job(Context& context, const std::string& id) {
   return Error{ErrorClass::device_not_active, fmt::format("Block job '{}' not found", id)};
 }
 
+// A job that slept and was woken by a verb runs until it next waits, before the verb is answered.
+Task<Result<Json>> answer_when_awake(Context& context, JobPtr job, Result<> verb) {
+  if (!verb) co_return std::move(verb).error();
+  while (job->is_waking()) co_await context.world.scheduler.yield();
+  co_return Json::object();
+}
+
 // job-VERB { id }
 template <auto verb>
 Task<Result<Json>> job_verb(Context& context, Json arguments) {
   CO_TRY(const JobPtr job, find_job(context, arguments["id"].get<std::string>()));
-  CO_TRY_OK((*job.*verb)());
-  co_return Json::object();
+  co_return co_await answer_when_awake(context, job, (*job.*verb)());
 }
 
 Task<Result<Json>> job_cancel(Context& context, Json arguments) {
   CO_TRY(const JobPtr job, find_job(context, arguments["id"].get<std::string>()));
-  CO_TRY_OK(job->cancel(true));
-  co_return Json::object();
+  co_return co_await answer_when_awake(context, job, job->cancel(true));
 }
 
 // block-job-VERB { device } or { id }
@@ -55,8 +60,7 @@ template <auto verb>
 Task<Result<Json>> block_job_verb(Context& context, Json arguments) {
   const std::string_view key = arguments.contains("device") ? "device" : "id";
   CO_TRY(const JobPtr job, find_block_job(context, arguments[key].get<std::string>()));
-  CO_TRY_OK((*job.*verb)());
-  co_return Json::object();
+  co_return co_await answer_when_awake(context, job, (*job.*verb)());
 }
 
 Task<Result<Json>> block_job_cancel(Context& context, Json arguments) {
@@ -66,14 +70,13 @@ Task<Result<Json>> block_job_cancel(Context& context, Json arguments) {
   if (!force && job->is_user_paused())
     co_return Error{ErrorClass::generic,
                     fmt::format("The block job for device '{}' is currently paused", device)};
-  CO_TRY_OK(job->cancel(force));
-  co_return Json::object();
+  co_return co_await answer_when_awake(context, job, job->cancel(force));
 }
 
 Task<Result<Json>> block_job_set_speed(Context& context, Json arguments) {
   CO_TRY(const JobPtr job, find_block_job(context, arguments["device"].get<std::string>()));
-  CO_TRY_OK(job->set_speed(arguments["speed"].get<std::int64_t>()));
-  co_return Json::object();
+  const std::int64_t speed = arguments["speed"].get<std::int64_t>();
+  co_return co_await answer_when_awake(context, job, job->set_speed(speed));
 }
 
 Task<Result<Json>> query_jobs(Context& context, Json) {
@@ -101,7 +104,7 @@ Task<Result<Json>> query_block_jobs(Context& context, Json) {
                   {"offset", job->progress().current},
                   {"speed", job->speed()},
                   {"busy", job->is_busy()},
-                  {"paused", job->is_user_paused() || job->is_paused()},
+                  {"paused", job->is_user_paused() || job->is_paused() || job->is_drained()},
                   {"ready", job->is_ready()},
                   {"io-status", "ok"},
                   {"auto-finalize", job->settings().auto_finalize},

@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "sim/block/permissions.h"
 #include "sim/command/context.h"
 
 namespace sim::command {
@@ -61,15 +62,17 @@ job::OnError read_policy(const Json& arguments, std::string_view name) {
   return arguments.value(name, "report") == "ignore" ? job::OnError::ignore : job::OnError::report;
 }
 
-// QEMU's "root block node": not below another node, unless a device uses it as well.
+// QEMU's "root block node": below no other node, and no job has it.
 Result<> check_root(const block::Node& node) {
-  bool below_a_node = false;
-  for (const block::Edge* edge : node.parents()) {
-    if (edge->parent() == nullptr) return ok();
-    below_a_node = true;
-  }
-  if (below_a_node) return generic("Need a root block node");
-  return ok();
+  bool is_root = node.busy_reason.empty();
+  for (const block::Edge* edge : node.parents()) is_root = is_root && edge->parent() == nullptr;
+  if (is_root) return ok();
+  return generic("Need a root block node");
+}
+
+Result<> check_target(Context& context, const block::Node& target) {
+  TRY_OK(block::check_new_user(target, block::mirror_target_user()));
+  return block::check_writable(context.graph, target);
 }
 
 Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
@@ -91,14 +94,15 @@ Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
   settings.buf_size = static_cast<std::uint64_t>(buffer);
   CO_TRY_OK(job::Mirror::check(settings));
   CO_TRY_OK(context.jobs.check_new_id(settings.job.id));
-  if (speed < 0) co_return generic("Parameter 'speed' expects a non-negative value");
   settings.speed = static_cast<std::uint64_t>(speed);
   const block::NodePtr target = settings.target;
+  const Result<> usable = speed < 0 ? generic("Parameter 'speed' expects a non-negative value")
+                                    : check_target(context, *target);
   CO_TRY(std::shared_ptr<job::Mirror> mirror,
          job::Mirror::make(context.graph, std::move(settings), context.mirror_canary));
-  if (Result<> writable = block::check_writable(context.graph, *target); !writable) {
-    context.jobs.fail_early(*mirror);  // QEMU takes the target after it has made the job
-    co_return std::move(writable).error();
+  if (!usable) {
+    context.jobs.fail_early(*mirror);  // QEMU sees to these after it has made the job
+    co_return usable.error();
   }
   context.jobs.start(std::move(mirror));
   co_return Json::object();

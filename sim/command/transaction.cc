@@ -8,6 +8,7 @@
 #include <array>
 #include <functional>
 
+#include "sim/block/permissions.h"
 #include "sim/command/context.h"
 
 namespace sim::command {
@@ -28,14 +29,13 @@ constexpr std::array kSnapshot = {Argument{"node", Type::string, Presence::requi
                                   Argument{"overlay", Type::string, Presence::required}};
 
 Result<> check_overlay(const block::Node& node, const block::Node& overlay) {
-  if (!node.busy_reason.empty() && node.busy_reason.find("mirror") == std::string::npos)
+  if (!node.busy_reason.empty())
     return generic(fmt::format("Node '{}' is busy: {}", node.name(), node.busy_reason));
   for (const block::Edge* edge : node.parents())
-    if (edge->parent() != nullptr && edge->role() == "backing" && !edge->parent()->is_filter() &&
-        edge->parent() != &overlay)
+    if (edge->parent() != nullptr && edge->role() == "backing" && !edge->parent()->is_filter())
       return generic(fmt::format("Node '{}' is busy: node is used as backing hd of '{}'",
                                  node.name(), edge->parent()->name()));
-  if (!overlay.parents().empty()) return generic("The overlay is already in use");
+  if (block::is_read_consistently(overlay)) return generic("The overlay is already in use");
   if (overlay.backing() != nullptr) return generic("The overlay already has a backing image");
   if (overlay.read_only) return generic("Block node is read-only");
   if (overlay.driver() != "qcow2") return generic("The overlay does not support backing images");
@@ -146,6 +146,20 @@ Result<const Action*> read_action(const Json& action, std::size_t index) {
   return &*known;
 }
 
+constexpr std::array kProperties = {
+    Argument{"completion-mode", Type::string, Presence::optional, "individual|grouped"}};
+
+// None of the actions here can be part of a group.
+Result<> check_properties(const Json& arguments, const std::vector<const Action*>& actions) {
+  if (!arguments.contains("properties")) return ok();
+  TRY_OK(qmp::validate(kProperties, arguments["properties"], "properties."));
+  if (arguments["properties"].value("completion-mode", "") != "grouped" || actions.empty())
+    return ok();
+  return generic(
+      fmt::format("Action '{}' does not support Transaction property completion-mode = grouped",
+                  actions.front()->type));
+}
+
 constexpr std::array kTransaction = {Argument{"actions", Type::array, Presence::required},
                                      Argument{"properties", Type::object}};
 
@@ -155,6 +169,7 @@ Task<Result<Json>> transaction(Context& context, Json arguments) {
     CO_TRY(const Action* known, read_action(action, actions.size()));
     actions.push_back(known);
   }
+  CO_TRY_OK(check_properties(arguments, actions));
   co_await drain_begin(context);
   std::vector<Undo> undo;
   Result<Json> result = Json::object();

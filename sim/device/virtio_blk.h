@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "sim/block/node.h"
+#include "sim/block/permissions.h"
 
 namespace sim::device {
 
@@ -13,12 +13,20 @@ class VirtioBlk {
  public:
   // `id` is the device's, as given to device_add; the node is used from here on.
   VirtioBlk(std::string id, block::NodePtr node)
-      : id_(std::move(id)), root_(std::move(node), nullptr, "root") {}
+      : id_(std::move(id)), root_(std::move(node), nullptr, "root") {
+    const block::User user = block::device_user(backend_path(), !root_->read_only);
+    root_.user = user.name;
+    root_.required = user.required;
+    root_.shared = user.shared;
+  }
 
   const std::string& id() const { return id_; }
   std::string qom_path() const { return "/machine/peripheral/" + id_; }
   // What HMP's `qemu-io -d` and query-block call it.
-  std::string backend_path() const { return qom_path() + "/virtio-backend"; }
+  std::string backend_path() const { return backend_path_of(id_); }
+  static std::string backend_path_of(const std::string& id) {
+    return "/machine/peripheral/" + id + "/virtio-backend";
+  }
   block::Node& node() const { return *root_; }
 
   // Requests beyond the end fail with EIO, as a guest's do.

@@ -19,6 +19,33 @@ bool is_well_formed_id(std::string_view name) {
   });
 }
 
+// QAPI: BlockdevDriver of 7.2, without those below.
+static constexpr std::array<std::string_view, 38> kOtherDrivers = {
+    "blkdebug",     "blklogwrites",
+    "blkreplay",    "blkverify",
+    "bochs",        "cloop",
+    "compress",     "copy-before-write",
+    "copy-on-read", "dmg",
+    "ftp",          "ftps",
+    "gluster",      "host_cdrom",
+    "host_device",  "http",
+    "https",        "io_uring",
+    "iscsi",        "luks",
+    "nbd",          "nfs",
+    "null-aio",     "null-co",
+    "nvme",         "nvme-io_uring",
+    "parallels",    "preallocate",
+    "qcow",         "qed",
+    "quorum",       "rbd",
+    "replication",  "snapshot-access",
+    "ssh",          "throttle",
+    "vdi",          "vhdx"};
+
+bool is_other_driver(std::string_view name) {
+  return name == "vmdk" || name == "vpc" || name == "vvfat" ||
+         std::ranges::find(kOtherDrivers, name) != kOtherDrivers.end();
+}
+
 enum class OptionType : unsigned char {
   string,
   boolean,
@@ -156,6 +183,8 @@ Task<Result<NodePtr>> open_node(Graph& graph, Json options, bool root) {
     co_return generic("Invalid parameter type for 'driver', expected: string");
   const std::string driver_name = options["driver"].get<std::string>();
   const auto driver = std::ranges::find(kDrivers, driver_name, &Driver::name);
+  if (driver == kDrivers.end() && is_other_driver(driver_name))
+    co_return generic(fmt::format("understudy: driver '{}' is not in this version", driver_name));
   if (driver == kDrivers.end())
     co_return generic(fmt::format("Parameter 'driver' does not accept value '{}'", driver_name));
   CO_TRY_OK(validate(*driver, options));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "sim/block/permissions.h"
 #include "sim/driver/open.h"
 
 namespace sim::driver {
@@ -118,11 +119,12 @@ Task<Result<block::NodePtr>> open_backing_of_header(block::Graph& graph, qcow2::
   const std::string name = header.backing_file.front() == '/'
                                ? header.backing_file
                                : directory_of(path) + header.backing_file;
-  auto opened = co_await open_node(graph,
-                                   Json{{"driver", header.backing_format},
-                                        {"read-only", true},
-                                        {"file", {{"driver", "file"}, {"filename", name}}}},
-                                   false);
+  auto opened = co_await open_node(
+      graph,
+      Json{{"driver", header.backing_format},
+           {"read-only", true},
+           {"file", {{"driver", "file"}, {"filename", name}, {"read-only", true}}}},
+      false);
   if (!opened) {
     Error error = std::move(opened).error();
     error.desc = fmt::format("Could not open backing file: {}", error.desc);
@@ -138,6 +140,7 @@ Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, std::string name, J
   block::NodePtr backing;
   const auto backing_option = options.find("backing");
   CO_TRY(block::NodePtr file, co_await open_child(graph, options["file"]));
+  CO_TRY_OK(check_new_user(*file, block::format_user(name, writable)));
   CO_TRY_OK(check_lock(graph, *file, writable));
   if (file->storage() == nullptr)
     co_return Error{
@@ -148,7 +151,13 @@ Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, std::string name, J
   if (backing_option == options.end()) {
     CO_TRY(backing, co_await open_backing_of_header(graph, image->header(), file->filename()));
   } else if (!backing_option->is_null()) {
-    CO_TRY(backing, co_await open_child(graph, *backing_option));
+    auto opened = co_await open_child(graph, *backing_option);
+    if (!opened) {
+      Error error = std::move(opened).error();
+      error.desc = fmt::format("Could not open backing file: {}", error.desc);
+      co_return error;
+    }
+    backing = *std::move(opened);
   }
   auto node = std::make_shared<Qcow2Node>(graph.world(), std::move(name), std::move(file),
                                           std::move(image));

@@ -20,6 +20,7 @@ class RawNode final : public block::Node {
   }
 
   Task<Result<>> flush() override { return file()->flush(); }
+  bool passes_permissions() const override { return true; }
   std::uint64_t size() const override { return size_ ? *size_ : file()->size() - offset_; }
   std::shared_ptr<storage::Storage> storage() const override {
     return offset_ == 0 && !size_ ? file()->storage() : nullptr;

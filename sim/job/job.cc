@@ -60,6 +60,7 @@ Task<void> Job::main(std::shared_ptr<Job> self) {
 Task<void> Job::suspend() {
   busy_ = false;
   co_await entrance_.wait();
+  waking_ = false;
   busy_ = true;
 }
 
@@ -97,6 +98,7 @@ void Job::enter() {
   if (timer_) world_.scheduler.cancel(*timer_);
   timer_.reset();
   busy_ = true;
+  waking_ = true;
   entrance_.wake_one();
 }
 

@@ -58,6 +58,8 @@ class Job {
   bool is_ready() const;
   bool is_paused() const { return paused_; }
   bool is_user_paused() const { return user_paused_; }
+  // At its end a job may keep its nodes still; `paused` then says so (measured).
+  virtual bool is_drained() const { return false; }
   bool is_busy() const { return busy_; }
   // A block job proper: listed by query-block-jobs and with BLOCK_JOB_… events.
   virtual bool is_block_job() const { return false; }
@@ -83,6 +85,8 @@ class Job {
   void drain_end();
   // True when a drain that was begun need not wait for this job any longer.
   bool is_quiet() const { return paused_ || deferred_; }
+  // Woken, but has not run since: QEMU's verbs run a sleeping job before they reply.
+  bool is_waking() const { return waking_; }
 
  protected:
   // The algorithm.  An error, or being cancelled, makes the job abort.
@@ -145,6 +149,7 @@ class Job {
   bool paused_ = false;
   bool busy_ = false;  // the coroutine runs, or waits for I/O
   bool started_ = false;
+  bool waking_ = false;
   bool deferred_ = false;  // the coroutine has ended
   bool cancel_requested_ = false;
   bool forced_ = false;

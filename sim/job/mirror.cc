@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "sim/block/permissions.h"
+
 namespace sim::job {
 
 using block::NodePtr;
@@ -47,15 +49,6 @@ Result<std::shared_ptr<Mirror>> Mirror::make(block::Graph& graph, MirrorSettings
                                              MirrorCanary canary) {
   TRY_OK(check_free(*settings.source));
   TRY_OK(check_free(*settings.target));
-  for (const block::Edge* edge : settings.target->parents())
-    return generic(fmt::format(
-        "Permission conflict on node '{}': permissions 'consistent read, write' are both required "
-        "by {} (uses node '{}' as '{}' child) and unshared by an unnamed block device (uses node "
-        "'{}' as 'root' child).",
-        settings.target->name(),
-        edge->parent() != nullptr ? fmt::format("node '{}'", edge->parent()->name())
-                                  : std::string("block device"),
-        settings.target->name(), edge->role(), settings.target->name()));
   auto mirror = std::make_shared<Mirror>(graph, std::move(settings), canary);
   mirror->insert_filter();
   return mirror;
@@ -84,6 +77,10 @@ void Mirror::insert_filter() {
   source->bitmaps.push_back(dirty_);
   source->busy_reason = settings_.target->busy_reason =
       "block device is in use by block job: mirror";
+  const block::User user = block::mirror_target_user();
+  target_edge_ = std::make_unique<block::Edge>(settings_.target, nullptr, user.role);
+  target_edge_->required = user.required;
+  target_edge_->shared = user.shared;
 }
 
 void Mirror::clean(bool success) {
@@ -94,6 +91,8 @@ void Mirror::clean(bool success) {
   std::erase(settings_.source->bitmaps, dirty_);
   settings_.source->busy_reason.clear();
   settings_.target->busy_reason.clear();
+  target_edge_.reset();
+  drained_ = false;
   settings_.source.reset();
   settings_.target.reset();
 }
@@ -191,7 +190,10 @@ Task<Result<>> Mirror::synchronise() {
     }
     if (dirty == 0 && ending) {
       CO_TRY_OK(co_await settings_.target->flush());
-      if (dirty_->count() == 0) co_return ok();
+      if (dirty_->count() == 0) {
+        drained_ = true;  // until the job has ended
+        co_return ok();
+      }
       continue;
     }
     if (is_ready() && !ending) delay = requests_ == 0 && dirty == 0 ? kIdle : Duration{};

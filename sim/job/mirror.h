@@ -45,6 +45,7 @@ class Mirror final : public Job {
   Mirror(block::Graph& graph, MirrorSettings settings, MirrorCanary canary);
 
   bool is_block_job() const override { return true; }
+  bool is_drained() const override { return drained_; }
 
  protected:
   Task<Result<>> run() override;
@@ -82,6 +83,7 @@ class Mirror final : public Job {
   MirrorCanary canary_;
   std::shared_ptr<block::DirtyBitmap> dirty_;
   block::NodePtr filter_;
+  block::EdgePtr target_edge_;
   std::uint64_t length_ = 0;
   std::uint64_t granularity_ = 0;
   std::uint64_t buf_size_ = 0;
@@ -97,6 +99,7 @@ class Mirror final : public Job {
   std::uint64_t target_cluster_ = 0;
   std::optional<Error> failure_;
   bool should_complete_ = false;
+  bool drained_ = false;
 };
 
 }  // namespace sim::job
