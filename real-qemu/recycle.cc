@@ -146,7 +146,8 @@ bool Recycling::is_as_new() {
 
 bool can_be_undone(std::string_view command, const Json& arguments) {
   if (command == "human-monitor-command") {
-    const auto line = arguments.value("command-line", "");
+    const Json given = arguments.is_object() ? arguments.value("command-line", Json()) : Json();
+    const std::string line = given.is_string() ? given.get<std::string>() : "";
     return line.starts_with("qemu-io ") || line.starts_with("info ");
   }
   if (command == "device_add") return arguments.contains("id");  // else we would not find it
