@@ -40,9 +40,13 @@ class Planner {
         return wait("canceled");
       }
     }
-    if (drawn_.held) release();
+    // A job that nothing holds is ready before or after the limit is lifted: only one is
+    // repeatable.
+    const bool holds = drawn_.held && course != model::Course::ready;
+    if (holds) release();
     wait("ready");
     model_.on_ready(kDisk);
+    if (drawn_.held && !holds) release();
     guest(drawn_.while_ready);
     switch (drawn_.end) {
       case End::abort:

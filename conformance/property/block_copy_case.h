@@ -29,7 +29,7 @@ struct BlockCopyCase {
   std::string active;              // the image of disk vda
   std::string destination;         // file name; there beforehand if an image is called so
   std::vector<std::string> flags;  // beside "copy"
-  bool held = false;               // a bandwidth of 1 byte/s, lifted before READY is awaited
+  bool held = false;               // a bandwidth of 1 byte/s; lifted when READY is wanted
   bool early_pivot = false;        // tried while held, refused
   std::vector<GuestStep> while_held;
   std::vector<GuestStep> while_ready;
