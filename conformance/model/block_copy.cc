@@ -208,6 +208,9 @@ std::optional<std::string> DomainModel::without_opinion(const Request& request) 
   if (size % 512 != 0) return "the disk is not a whole number of sectors";
   if (request.existing == nullptr || opened(request.file)) return std::nullopt;
   const File& file = *request.existing;
+  if (file.layer.format() == Format::raw && file.layer.size() != size &&
+      sectors(file.layer.size()) * 512 == size)
+    return "the last sector of the destination is not whole";
   const bool container = request.raw && file.layer.format() == Format::qcow2;
   if (container && file.host_length && sectors(*file.host_length) * 512 == size)
     return "a qcow2 file of just the disk's size would be overwritten as a raw one";
