@@ -68,7 +68,7 @@ class MemoryFiles final : public Files {
 constexpr std::uint64_t kCluster = 65536;
 
 // A version 3 image with 64 KiB clusters and an empty L2 table: header, refcount table, refcount
-// block, L1, L2 (facts/qcow2.md, 11 and 12).
+// block, L1, L2 (sim/qcow2/format.md).
 void make(MemoryFiles& files, const std::string& name, std::uint64_t size,
           const std::string& backing = "", const std::string& format = "") {
   const std::string path = "/d/" + name;
@@ -149,7 +149,7 @@ TEST(Inspect, ReportsAnImageMadeByHand) {
   EXPECT_TRUE(report.check.clean()) << ::testing::PrintToString(report.check.details);
 }
 
-TEST(Inspect, AShortLayerEndsTheSearchWithZero) {  // facts/model.md, 1.2
+TEST(Inspect, AShortLayerEndsTheSearchWithZero) {  // docs/model.md, 1.2
   MemoryFiles files;
   make(files, "base", 1 << 20);
   for (unsigned i = 0; i < 16; ++i) fill(files, "base", i, 1);

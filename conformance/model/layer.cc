@@ -36,7 +36,7 @@ Run clipped(Run run, std::uint64_t offset, std::uint64_t end) {
   return run;
 }
 
-// facts/model.md, 1.2.
+// docs/model.md, 1.2.
 void append_view(View& into, Chain chain, std::uint64_t offset, std::uint64_t end) {
   const std::uint64_t size = chain.empty() ? 0 : chain.front()->size();
   const std::uint64_t inside = std::min(end, std::max(offset, size));

@@ -67,7 +67,7 @@ class Layer {
 // A chain: the layers that are attached to one another, top first.  Not owned.
 using LayerChain = std::vector<const Layer*>;
 
-// What is read through the chain (facts: 1.2).  An empty chain reads as nothing.
+// What is read through the chain (docs/model.md, 1.2).  An empty chain reads as nothing.
 View view(const LayerChain& chain);
 // The same for a part of it, by absolute offsets; zeroes beyond the top's end.
 View view(const LayerChain& chain, std::uint64_t offset, std::uint64_t length);
@@ -84,7 +84,7 @@ struct StatusRun {
 };
 std::vector<StatusRun> status(const LayerChain& chain, std::uint64_t offset, std::uint64_t length);
 
-// What a guest does to `top`, over the layers `below` it (facts: 1.1).
+// What a guest does to `top`, over the layers `below` it (docs/model.md, 1.1).
 void write(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length,
            std::uint8_t pattern);
 void write_zeroes(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length);

@@ -1,5 +1,5 @@
-// The rules of one layer and of reading through a chain.  Values: facts/model.md 1.1 and 1.2, and
-// facts/qcow2.md 12 (measured on QEMU 7.2 with qemu-io).
+// The rules of one layer and of reading through a chain.  Values: docs/model.md 1.1 and 1.2, and
+// what a fresh image looks like (measured on QEMU 7.2 with qemu-io).
 
 #include "conformance/model/layer.h"
 

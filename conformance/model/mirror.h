@@ -1,4 +1,4 @@
-// What a mirror job does to its destination: the granule rule (facts/model.md, 1.4).
+// What a mirror job does to its destination: the granule rule (docs/model.md, 1.4).
 //
 // A MirrorRun is one job, and a value.  It is told when the source has changed and says at each
 // moment what the destination may be.  It knows nothing of libvirt.

@@ -1,4 +1,4 @@
-// The granule rule.  Values: facts/model.md 1.4 (measured on 7.2, 10.0 and 11.1) where a test
+// The granule rule.  Values: docs/model.md 1.4 (measured on 7.2, 10.0 and 11.1) where a test
 // says so, else measured on QEMU 7.2.22 with blockdev-mirror.
 
 #include "conformance/model/mirror.h"
@@ -41,7 +41,7 @@ TEST(Granularity, DefaultsToTheDestinationsCluster) {
   EXPECT_EQ(default_granularity(Layer(Format::raw, 0)), 65536U);
 }
 
-// facts/model.md 1.4: a top cluster of 4 KiB with '2' at 1 MiB over a base of '1', onto a raw
+// docs/model.md 1.4: a top cluster of 4 KiB with '2' at 1 MiB over a base of '1', onto a raw
 // destination full of '7'.
 class Granule : public ::testing::Test {
  protected:
@@ -63,7 +63,7 @@ TEST_F(Granule, IsCopiedWholeByTheView) {
   EXPECT_EQ(copy(1_MiB, raw), "7*1M 2*4k 1*1020k 7*2M");
 }
 
-// facts/model.md 1.4: a destination of 64 KiB clusters over a wrong backing of '8' that is
+// docs/model.md 1.4: a destination of 64 KiB clusters over a wrong backing of '8' that is
 // attached during the job.
 TEST_F(Granule, SmallerThanTheDestinationsClusterIsCompletedFromTheAttachedBacking) {
   const Layer wrong = full_of(Format::qcow2, 4_MiB, 8);
@@ -86,7 +86,7 @@ TEST_F(Granule, SmallerThanTheDestinationsClusterIsWidenedIfTheHeaderNamesABacki
   EXPECT_EQ(copy(0, empty, false), "0*1M 2*4k 1*60k 0*3008k");
 }
 
-// facts/model.md 1.4: own state for a source of (Data, Zero, Data of zeroes, Absent).
+// docs/model.md 1.4: own state for a source of (Data, Zero, Data of zeroes, Absent).
 class States : public ::testing::Test {
  protected:
   States() {
@@ -125,7 +125,7 @@ TEST_F(States, NoneCopiesNothingUntilTheGuestWrites) {
   EXPECT_EQ(text(view({&run.destination()})), "1*4k 9*4k 1*56k 0*192k");
 }
 
-TEST(Interrupted, EachPlaceIsOldZeroOrOfTheSourceAtSomeMoment) {  // facts/model.md 1.3
+TEST(Interrupted, EachPlaceIsOldZeroOrOfTheSourceAtSomeMoment) {  // docs/model.md 1.3
   Layer source = full_of(Format::qcow2, 128_KiB, 1);
   MirrorRun run({.sync = Sync::full}, {&source}, full_of(Format::raw, 128_KiB, 8), {});
   EXPECT_EQ(text(view({&run.destination()})), "0|1|8*128k");
