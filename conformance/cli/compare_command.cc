@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+
 #include "conformance/cli/commands.h"
 #include "conformance/cli/scenario_files.h"
 #include "conformance/run/execution.h"
@@ -52,6 +54,7 @@ static ScenarioResult compare_one(const conformance::Scenario& scenario, conform
 }
 
 int compare_command(const Options& options) {
+  const auto start = std::chrono::steady_clock::now();
   const auto loaded = load_named(options.names);
   if (!loaded) return fail(loaded.error());
   TargetRequest request = options.targets;
@@ -68,10 +71,12 @@ int compare_command(const Options& options) {
     auto target = choice.open();
     if (!target) return fail({kHarnessFailed, target.error().detail});
     open.push_back(*std::move(target));
-    result.targets.push_back({choice.name, choice.version});
   }
+  result.targets = {{open[0]->name() + " against " + open[1]->name(),
+                     open[0]->version() + " / " + open[1]->version()}};
   for (const conformance::Scenario& scenario : loaded->scenarios)
     result.results.push_back(compare_one(scenario, *open[0], *open[1], options));
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report(result, options);
 }
 
