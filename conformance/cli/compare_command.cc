@@ -41,6 +41,8 @@ static ScenarioResult compare_one(const conformance::Scenario& scenario, conform
        {std::tuple{&a, &b, left.name()}, std::tuple{&b, &a, right.name()}})
     if (others->divergences.empty())
       for (Divergence divergence : mine->divergences) {
+        for (std::string* text : {&divergence.expected, &divergence.actual, &divergence.place})
+          *text = without_directory(std::move(*text), *mine);
         divergence.requirement = who + " alone diverges from the model: " + divergence.requirement;
         result.divergences.push_back(std::move(divergence));
       }

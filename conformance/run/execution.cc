@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "conformance/run/describe.h"
 #include "conformance/run/images.h"
@@ -145,8 +146,10 @@ class Execution {
     DomainResult<void> answer;
     switch (call.api) {
       case CallStep::Api::block_rebase:
+        if (!drain_events()) return;
         prediction = model_.block_rebase(call.disk, base, call.bandwidth, flags);
         answer = domain_->block_rebase(call.disk, base, call.bandwidth, flags);
+        if (answer) earlier_events_[call.disk] = events_.size();
         break;
       case CallStep::Api::block_job_abort:
         prediction = model_.block_job_abort(call.disk, flags);
@@ -200,15 +203,19 @@ class Execution {
 
   void perform(const QmpStep& step) {
     place_ += ": " + step.command;
-    const auto reply = hypervisor_.execute(
-        step.command, Json::parse(replaced(step.arguments.dump(), "${dir}", directory_)));
+    const auto reply = hypervisor_.execute(step.command, here(step.arguments));
     if (!reply) {
       failed(step.command, reply.error());
       return;
     }
-    if (step.expect && !contains(*reply, *step.expect))
+    if (step.expect && !contains(*reply, here(*step.expect)))
       diverge(DivergenceClass::error, "the reply has these members", step.expect->dump(),
               reply->dump());
+  }
+
+  // With this run's directory for "${dir}".
+  Json here(const Json& json) const {
+    return Json::parse(replaced(json.dump(), "${dir}", directory_));
   }
 
   // Every member of `part` is in `whole` with that value, recursively.
@@ -290,9 +297,12 @@ class Execution {
     std::ranges::transform(wanted, wanted.begin(), [](char c) {
       return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
     });
-    const auto already = std::ranges::any_of(events_, [&](const BlockJobEvent& event) {
-      return event.disk == step.disk && event.status == wanted;
-    });
+    // Those of the disk's jobs before do not count.
+    const auto already =
+        std::any_of(events_.begin() + static_cast<std::ptrdiff_t>(earlier_events_[step.disk]),
+                    events_.end(), [&](const BlockJobEvent& event) {
+                      return event.disk == step.disk && event.status == wanted;
+                    });
     while (!already) {
       auto event = domain_->next_event(kEventLimit);
       if (!event) {
@@ -320,11 +330,12 @@ class Execution {
   // A QMP event that the domain layer consumed is looked for in the transcript.
   void wait_for_event(const WaitStep& step) {
     std::size_t looked_at = 0;
+    const Json data = here(step.data);
     for (;;) {
       for (; looked_at < result_.transcript.size(); ++looked_at) {
         const TranscriptEntry& entry = result_.transcript[looked_at];
         if (entry.kind == TranscriptEntry::Kind::event && entry.name == step.event &&
-            (step.data.is_null() || contains(entry.content, step.data)))
+            (data.is_null() || contains(entry.content, data)))
           return;
       }
       const auto event = hypervisor_.next_event(kEventLimit);
@@ -452,6 +463,7 @@ class Execution {
   std::unique_ptr<Domain> domain_;
   check::Digests before_;
   std::vector<BlockJobEvent> events_;
+  std::map<std::string, std::size_t> earlier_events_;  // by disk: from before its newest job
   std::string place_ = "start";
   bool stopped_ = false;
 };

@@ -34,6 +34,23 @@ static std::string replaced(std::string text, const std::string& what, const std
   return text;
 }
 
+std::string without_directory(std::string text, const Executed& executed) {
+  return replaced(std::move(text), executed.directory, "${dir}");
+}
+
+// As one word of a shell.
+static std::string quoted(const std::string& text) {
+  return "'" + replaced(text, "'", "'\\''") + "'";
+}
+
+static std::string word(const std::string& text) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view(":./-_+").contains(c);
+  };
+  return std::ranges::all_of(text, plain) ? text : quoted(text);
+}
+
 std::vector<std::string> excerpt(const Executed& executed) {
   constexpr std::size_t kLines = 16;
   constexpr std::size_t kWidth = 240;
@@ -41,7 +58,7 @@ std::vector<std::string> excerpt(const Executed& executed) {
   const Transcript& transcript = executed.transcript;
   const std::size_t from = transcript.size() > kLines ? transcript.size() - kLines : 0;
   for (std::size_t i = from; i < transcript.size(); ++i) {
-    std::string line = replaced(to_line(transcript[i]), executed.directory, "${dir}");
+    std::string line = without_directory(to_line(transcript[i]), executed);
     if (line.size() > kWidth) line = line.substr(0, kWidth) + "…";
     lines.push_back(std::move(line));
   }
@@ -125,9 +142,13 @@ class Runner {
       results_[index * targets_.size() + i].seconds =
           std::chrono::duration<double>(Clock::now() - start).count();
     }
-    if (options_.compare_transcripts) compare_with_real(executed);
-    for (std::size_t i = 0; i < targets_.size(); ++i)
-      judge(scenario, targets_[i], executed[i], results_[index * targets_.size() + i]);
+    std::vector<std::string> beside(targets_.size());
+    if (options_.compare_transcripts) compare_with_real(executed, beside);
+    for (std::size_t i = 0; i < targets_.size(); ++i) {
+      ScenarioResult& result = results_[index * targets_.size() + i];
+      result.again = again(scenario, targets_[i].name, beside[i]);
+      judge(scenario, targets_[i], executed[i], result);
+    }
     if (!options_.progress) return;
     const std::lock_guard lock(progress_lock_);
     for (std::size_t i = 0; i < targets_.size(); ++i)
@@ -135,8 +156,9 @@ class Runner {
   }
 
   // A simulator must say what a real QEMU of its release says; where the two differ though both
-  // agree with the model, the simulator is the one that is wrong.
-  void compare_with_real(std::vector<Executed>& executed) const {
+  // agree with the model, the simulator is the one that is wrong.  `beside` becomes the real one's
+  // name.
+  void compare_with_real(std::vector<Executed>& executed, std::vector<std::string>& beside) const {
     for (std::size_t sim = 0; sim < targets_.size(); ++sim) {
       if (!targets_[sim].name.starts_with("sim")) continue;
       for (std::size_t real = 0; real < targets_.size(); ++real) {
@@ -150,10 +172,21 @@ class Runner {
             {executed[sim].transcript, executed[sim].directory}, options_.switched_off);
         for (Divergence& divergence : found)
           divergence.requirement = "the simulator says what " + targets_[real].name + " says";
+        if (!found.empty()) beside[sim] = targets_[real].name;
         executed[sim].divergences = std::move(found);
         break;
       }
     }
+  }
+
+  // The command that repeats exactly this.
+  std::string again(const Scenario& scenario, const std::string& target,
+                    const std::string& beside) const {
+    std::string command = "understudy run --target " + word(target);
+    if (!beside.empty()) command += " --target " + word(beside);
+    for (const std::string& normalisation : options_.switched_off)
+      command += " --no-normalise " + normalisation;
+    return fmt::format("{} --seed {} {}", command, options_.seed, quoted(scenario.id));
   }
 
   void judge(const Scenario& scenario, const TargetChoice& target, Executed& executed,
@@ -161,8 +194,6 @@ class Runner {
     result.id = scenario.id;
     result.target = target.name;
     result.trace_hash = executed.trace_hash;
-    result.again = fmt::format("understudy run --target {} --seed {} '{}'", target.name,
-                               options_.seed, scenario.id);
     if (!target.skip_because.empty()) {
       result.verdict = Verdict::skipped;
       result.detail = target.skip_because;
@@ -180,7 +211,7 @@ class Runner {
     result.divergences = std::move(executed.divergences);
     for (Divergence& divergence : result.divergences)
       for (std::string* text : {&divergence.expected, &divergence.actual, &divergence.place})
-        *text = replaced(*text, executed.directory, "${dir}");
+        *text = without_directory(std::move(*text), executed);
     const Divergence& first = result.divergences.front();
     result.detail = fmt::format("{}: expected {}, got {} ({})", first.requirement, first.expected,
                                 first.actual, first.place);

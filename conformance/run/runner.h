@@ -54,6 +54,9 @@ std::uint64_t seed_of(std::uint64_t seed, const std::string& id);
 // Whether `id` belongs to shard `index` of `count` (1-based): by a hash of seed and id.
 bool in_shard(std::uint64_t seed, const std::string& id, unsigned index, unsigned count);
 
+// A text with the run's private directory written as "${dir}".
+std::string without_directory(std::string text, const Executed& executed);
+
 // The last lines of a transcript, for a report.
 std::vector<std::string> excerpt(const Executed& executed);
 
