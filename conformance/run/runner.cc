@@ -166,6 +166,7 @@ class Runner {
             targets_[real].release != targets_[sim].release)
           continue;
         if (!executed[sim].broken.empty() || !executed[real].broken.empty()) continue;
+        if (!targets_[sim].skip_because.empty() || !targets_[real].skip_because.empty()) continue;
         if (!executed[sim].divergences.empty() || !executed[real].divergences.empty()) continue;
         auto found = check::compare_transcripts(
             {executed[real].transcript, executed[real].directory},
