@@ -141,6 +141,7 @@ Task<Result<>> create_qcow2(Context& context, Json options) {
     CO_TRY(file, block::find_node(context.graph, options["file"].get<std::string>()));
   } else {
     CO_TRY(file, co_await driver::open_node(context.graph, options["file"], false));
+    context.graph.remove(*file);  // it lives for the creation only
   }
   CO_TRY_OK(
       check_new_user(*file, {"an unnamed block device", "root", block::kWrite | block::kResize}));

@@ -31,6 +31,8 @@ Task<Result<Json>> qemu_io(Context& context, std::vector<std::string> words) {
   });
   if (device == context.devices.end())
     co_return Json(fmt::format("Error: Device '{}' not found\r\n", words[2]));
+  if ((*device)->backend_path() != words[2])
+    co_return Json("Error: Device does not have a block device backend\r\n");
   co_await hmp::run_qemu_io(**device, words[3], context.standard_output);
   co_return Json("");
 }

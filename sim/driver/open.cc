@@ -192,7 +192,13 @@ Task<Result<NodePtr>> open_node(Graph& graph, Json options, bool root) {
   const bool read_only = options.value("read-only", false);
   const bool auto_read_only = options.value("auto-read-only", false);
   const bool unmap = options.value("discard", "ignore") == "unmap";
-  CO_TRY(NodePtr node, co_await driver->open(graph, std::move(name), std::move(options)));
+  const std::size_t known = graph.all().size();
+  auto opened = co_await driver->open(graph, std::move(name), std::move(options));
+  if (!opened) {  // its children, if they were made for it, were the last to come
+    while (graph.all().size() > known) graph.remove(*graph.all().front());
+    co_return std::move(opened).error();
+  }
+  NodePtr node = *std::move(opened);
   node->read_only = read_only;
   node->auto_read_only = auto_read_only;
   node->discard_unmap = unmap;

@@ -41,6 +41,35 @@ struct Verb {
   std::vector<std::string> operands;
 };
 
+// What is printed for an option that the verb does not have, and for too many operands.
+std::string usage_of(std::string_view verb) {
+  if (verb == "read")
+    return "read [-abCqv] [-P pattern [-s off] [-l len]] off len -- reads a number of bytes at a "
+           "specified offset\n";
+  if (verb == "write")
+    return "write [-bcCfnquz] [-P pattern | -s source_file] off len -- writes a number of bytes at "
+           "a specified offset\n";
+  return "discard [-Cq] off len -- discards a number of bytes at a specified offset\n";
+}
+
+// Letters behind one dash; the text that is printed when there is one that cannot be done.
+std::expected<void, std::string> read_letters(Verb& verb, std::string_view letters) {
+  for (const char letter : letters) {
+    if (letter == 'z' && verb.name == "write")
+      verb.zero = true;
+    else if (letter == 'u' && verb.name == "write")
+      verb.unmap = true;
+    else if (letter == 'q')
+      verb.quiet = true;
+    else if (std::string_view("abcCfinpsvlP").contains(letter))
+      return std::unexpected(
+          fmt::format("understudy: qemu-io's option -{} is not in this version\n", letter));
+    else
+      return std::unexpected(usage_of(verb.name));
+  }
+  return {};
+}
+
 // The text that is printed when the line cannot be understood, or the verb.
 std::expected<Verb, std::string> read_verb(const std::vector<std::string>& words) {
   Verb verb;
@@ -57,12 +86,11 @@ std::expected<Verb, std::string> read_verb(const std::vector<std::string>& words
       if (status != std::errc{} || end != text.data() + text.size() || value > 255)
         return std::unexpected(fmt::format("{} is not a valid pattern byte\n", text));
       verb.pattern = static_cast<std::uint8_t>(value);
-    } else if (word == "-z") {
-      verb.zero = true;
-    } else if (word == "-u") {
-      verb.unmap = true;
-    } else if (word == "-q") {
-      verb.quiet = true;
+    } else if (word == "-P") {
+      // as if it were not there: too few operands are what is wrong
+    } else if (word.size() > 1 && word.front() == '-') {
+      if (auto read = read_letters(verb, std::string_view(word).substr(1)); !read)
+        return std::unexpected(std::move(read).error());
     } else {
       verb.operands.push_back(word);
     }
@@ -82,6 +110,8 @@ std::string report(std::string_view done, std::uint64_t offset, std::uint64_t le
                      length, offset, human_size(length));
 }
 
+constexpr std::uint64_t kLengthMax = 2'147'483'136;  // bytes
+
 struct Range {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
@@ -92,6 +122,7 @@ std::expected<Range, std::string> read_range(const Verb& verb) {
     return std::unexpected(
         fmt::format("bad argument count {} to {}, expected at least 2 arguments\n",
                     verb.operands.size(), verb.name));
+  if (verb.operands.size() > 2) return std::unexpected(usage_of(verb.name));
   Range range;
   for (const auto& [text, into] :
        {std::pair{&verb.operands[0], &range.offset}, std::pair{&verb.operands[1], &range.length}}) {
@@ -101,6 +132,10 @@ std::expected<Range, std::string> read_range(const Verb& verb) {
           "Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {}\n", *text));
     *into = *size;
   }
+  if (range.length > kLengthMax)
+    return std::unexpected(fmt::format("length cannot exceed {}{}, given {}\n", kLengthMax,
+                                       verb.name == "write" ? " without -n" : "",
+                                       verb.operands[1]));
   return range;
 }
 
