@@ -50,7 +50,8 @@ sim::Result<> PosixFiles::read(const std::string& path, std::uint64_t offset,
 
 sim::Result<> PosixFiles::create(const std::string& path, std::uint64_t size) {
   // The directory is flat: a path beneath a subdirectory leads through one that is not there.
-  if (!is_inside(path)) return sim::os_error(path.starts_with(directory_ + "/") ? ENOENT : EACCES);
+  const bool beneath = path.starts_with(directory_ + "/") && path.find("/..") == std::string::npos;
+  if (!is_inside(path)) return sim::os_error(beneath ? ENOENT : EACCES);
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | kFlags, 0600));
   if (!file || ::ftruncate(file.get(), static_cast<off_t>(size)) != 0) return sim::os_error(errno);
   return sim::ok();

@@ -22,7 +22,9 @@ static Expected<property::ExploreOptions> to_explore_options(const Options& opti
     return std::unexpected(Failure{
         kBadInput,
         fmt::format("explore takes no scenario, found '{}'; give --property", options.names[0])});
-  auto targets = choose_targets(options.targets);
+  TargetRequest request = options.targets;
+  if (request.specs.empty()) request.specs = {"sim", "qemu"};
+  auto targets = choose_targets(request);
   if (!targets) return std::unexpected(targets.error());
   property::ExploreOptions explore;
   explore.seed = options.seed;

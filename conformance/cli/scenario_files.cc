@@ -24,8 +24,8 @@ std::string scenario_root() {
 static Expected<std::string> read_text(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
-  text << in.rdbuf();
-  if (!in || !text)
+  if (in && in.peek() != std::ifstream::traits_type::eof()) text << in.rdbuf();
+  if (!in.is_open() || in.bad() || !text)  // an empty file can be read
     return std::unexpected(Failure{
         kBadInput,
         fmt::format("{}: cannot be read; give the path of a scenario file", path.string())});
@@ -77,13 +77,21 @@ static Expected<bool> load_part(const fs::path& path, const std::string& file_id
   return found;
 }
 
-// A file outside the root is called by its path, its scenarios by that path without suffix: so that
-// what a report prints can be given again.
+// The id of a file that is given by its path without suffix: beneath the root what it is there,
+// else that path, so that what a report prints can be given again.
+static std::string id_of(const std::string& path) {
+  std::error_code error;
+  const fs::path below =
+      fs::weakly_canonical(path, error).lexically_relative(fs::weakly_canonical(scenario_root()));
+  if (!error && !below.empty() && *below.begin() != "..") return below.generic_string();
+  return fs::path(path).lexically_normal().generic_string();
+}
+
 static Expected<bool> load_outside(const std::string& argument, LoadedFile& into) {
   std::error_code error;
   if (argument.ends_with(".json"))
-    return load_part(argument, argument.substr(0, argument.size() - 5), "", into);
-  if (fs::is_regular_file(argument, error)) return load_part(argument, argument, "", into);
+    return load_part(argument, id_of(argument.substr(0, argument.size() - 5)), "", into);
+  if (fs::is_regular_file(argument, error)) return load_part(argument, id_of(argument), "", into);
   for (std::size_t end = argument.size(); end != std::string::npos && end > 0;
        end = argument.rfind('/', end - 1)) {
     const std::string file_id = argument.substr(0, end);

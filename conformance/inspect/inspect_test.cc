@@ -4,10 +4,10 @@
 #include <chrono>
 #include <map>
 
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include "conformance/inspect/inspector.h"
-#include "fmt/format.h"
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
 #include "sim/base/bytes.h"
 
 namespace conformance::inspect {

@@ -5,8 +5,8 @@
 #include <bit>
 #include <cstring>
 
+#include <fmt/format.h>
 #include "conformance/inspect/qcow2.h"
-#include "fmt/format.h"
 #include "sim/base/bytes.h"
 #include "sim/base/check.h"
 

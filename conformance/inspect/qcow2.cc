@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-#include "fmt/format.h"
+#include <fmt/format.h>
 #include "sim/base/bytes.h"
 
 namespace conformance::inspect {

@@ -4,10 +4,10 @@
 #include <array>
 #include <random>
 
+#include <fmt/format.h>
+#include <gmock/gmock.h>
 #include "conformance/inspect/directory_for_test.h"
 #include "conformance/inspect/inspector.h"
-#include "fmt/format.h"
-#include "gmock/gmock.h"
 #include "sim/base/json.h"
 
 namespace conformance::inspect {

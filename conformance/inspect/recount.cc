@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
 #include "conformance/inspect/qcow2.h"
-#include "fmt/format.h"
 #include "sim/base/bytes.h"
 
 namespace conformance::inspect {

@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "fmt/format.h"
+#include <fmt/format.h>
 #include "sim/base/bytes.h"
 #include "sim/base/check.h"
 

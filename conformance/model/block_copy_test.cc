@@ -5,9 +5,9 @@
 
 #include <array>
 
-#include "fmt/format.h"
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include "sim/base/bytes.h"
 
 namespace conformance::model {

@@ -1,6 +1,6 @@
 #include "conformance/model/cell.h"
 
-#include "fmt/format.h"
+#include <fmt/format.h>
 
 namespace conformance::model {
 

@@ -3,8 +3,8 @@
 
 #include "conformance/model/layer.h"
 
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include "sim/base/bytes.h"
 
 namespace conformance::model {

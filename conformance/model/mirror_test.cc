@@ -3,7 +3,7 @@
 
 #include "conformance/model/mirror.h"
 
-#include "gtest/gtest.h"
+#include <gtest/gtest.h>
 #include "sim/base/bytes.h"
 
 namespace conformance::model {
