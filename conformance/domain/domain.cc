@@ -9,7 +9,7 @@
 namespace conformance {
 
 DomainResult<std::unique_ptr<Domain>> Domain::start(Hypervisor& hypervisor, Files& files,
-                                                    DomainDefinition definition) {
+                                                    const DomainDefinition& definition) {
   std::unique_ptr<Domain> domain(new Domain(hypervisor, files, definition.persistent));
   for (const DiskDefinition& disk : definition.disks)
     if (auto added = domain->add_disk(disk); !added)

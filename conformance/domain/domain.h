@@ -52,7 +52,7 @@ class Domain final : public DomainApi {
   // one virtio-blk-pci device per disk into a machine that has none.  Both ports outlive the
   // domain.
   static DomainResult<std::unique_ptr<Domain>> start(Hypervisor& hypervisor, Files& files,
-                                                     DomainDefinition definition);
+                                                     const DomainDefinition& definition);
 
   DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
                                   std::uint64_t bandwidth, std::uint32_t flags) override;

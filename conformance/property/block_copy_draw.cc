@@ -14,7 +14,6 @@ namespace conformance::property {
 namespace {
 
 using sim::operator""_KiB;
-using sim::operator""_MiB;
 using Kind = Write::Kind;
 
 class Drawing {

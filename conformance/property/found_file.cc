@@ -17,7 +17,7 @@ namespace {
 
 // The complete text under a name that nobody waits for; to be linked to where it shall be.
 sim::Result<std::string> write_beside(const fs::path& path, const std::string& text) {
-  const std::string name =
+  std::string name =
       (path.parent_path() / fmt::format(".{}.{}", path.filename().string(), ::getpid())).string();
   const int file = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (file < 0) return sim::os_error(errno, path.string());

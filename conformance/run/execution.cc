@@ -93,7 +93,7 @@ class Execution {
       definition.disks.push_back({disk.target, directory_ + "/" + image.file,
                                   image.format == Image::Format::raw ? "raw" : "qcow2"});
     }
-    auto domain = Domain::start(hypervisor_, session_.files(), std::move(definition));
+    auto domain = Domain::start(hypervisor_, session_.files(), definition);
     if (!domain) return failed("starting the domain", domain.error());
     domain_ = *std::move(domain);
     return true;
