@@ -53,6 +53,9 @@ TEST(DirtyBitmap, IgnoresWhatIsBeyondTheEnd) {
   EXPECT_EQ(bitmap.count(), 0U);
   bitmap.set(96_KiB, 1_MiB);
   EXPECT_EQ(bitmap.count(), 36_KiB);
+  DirtyBitmap whole("w", 128_KiB, 64_KiB);
+  whole.set(64_KiB, 1_MiB);
+  EXPECT_EQ(whole.count(), 64_KiB);
 }
 
 TEST(DirtyBitmap, AGranuleMayBeLargerThanTheNode) {
