@@ -110,7 +110,8 @@ std::string SimTarget::version() const {
 
 Outcome<std::unique_ptr<Session>> SimTarget::open(const SessionOptions& options) {
   auto session = std::make_unique<SimSession>(profile_, options, canary_);
-  (void)session->hypervisor().execute("qmp_capabilities", nullptr);
+  if (auto negotiated = session->hypervisor().execute("qmp_capabilities", nullptr); !negotiated)
+    return std::unexpected(std::move(negotiated).error());
   return session;
 }
 
