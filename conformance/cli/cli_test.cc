@@ -297,7 +297,7 @@ TEST_F(Cli, AMissingQemuThatMayBeSkippedIsSkippedWithItsReason) {
   for (const Json& one : report["scenarios"])
     if (one["target"] == "qemu") {
       EXPECT_EQ(one["verdict"], "skipped");
-      EXPECT_THAT(one["detail"].get<std::string>(), HasSubstr("qemu-system-x86_64"));
+      EXPECT_THAT(one.value("detail", ""), HasSubstr("qemu-system-x86_64"));
     }
   // Each is allowed by its own name only.
   EXPECT_EQ(understudy("run --target qemu --allow-skip no-qemu-version h", empty).code, 3);

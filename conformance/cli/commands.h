@@ -14,8 +14,8 @@ struct Options {
   std::vector<std::string> names;  // ids, groups, files
   TargetRequest targets;
   std::uint64_t seed = 1;
-  std::uint64_t cases = 100;  // explore
-  std::uint64_t seconds = 0;  // explore: stop after this long; 0: after the cases
+  std::uint64_t cases = 0;    // at most so many; 0: all scenarios, or 100 random cases
+  std::uint64_t seconds = 0;  // start nothing new after this long; 0: no limit
   unsigned jobs = 0;          // 0: one per processor, two where a real QEMU takes part
   std::string shard;          // "I/N"
   std::string report;         // directory

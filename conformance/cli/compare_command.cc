@@ -6,6 +6,7 @@
 
 #include "conformance/cli/commands.h"
 #include "conformance/cli/scenario_files.h"
+#include "conformance/cli/selection.h"
 #include "conformance/run/execution.h"
 
 namespace cli {
@@ -57,8 +58,9 @@ static ScenarioResult compare_one(const conformance::Scenario& scenario, conform
 
 int compare_command(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
-  const auto loaded = load_named(options.names);
+  auto loaded = load_named(options.names);
   if (!loaded) return fail(loaded.error());
+  if (const auto kept = select(loaded->scenarios, options); !kept) return fail(kept.error());
   TargetRequest request = options.targets;
   request.specs = {options.left, options.right};
   const auto targets = choose_targets(request);
@@ -76,8 +78,12 @@ int compare_command(const Options& options) {
   }
   result.targets = {{open[0]->name() + " against " + open[1]->name(),
                      open[0]->version() + " / " + open[1]->version()}};
-  for (const conformance::Scenario& scenario : loaded->scenarios)
+  for (const conformance::Scenario& scenario : loaded->scenarios) {
+    if (options.seconds != 0 &&
+        std::chrono::steady_clock::now() - start > std::chrono::seconds(options.seconds))
+      break;
     result.results.push_back(compare_one(scenario, *open[0], *open[1], options));
+  }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report(result, options);
 }

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "conformance/cli/commands.h"
+#include "conformance/cli/selection.h"
 #include "conformance/property/explore.h"
 
 namespace cli {
@@ -27,8 +28,12 @@ static Expected<property::ExploreOptions> to_explore_options(const Options& opti
   auto targets = choose_targets(request);
   if (!targets) return std::unexpected(targets.error());
   property::ExploreOptions explore;
+  const auto shard = parse_shard(options.shard);
+  if (!shard) return std::unexpected(shard.error());
+  const std::uint64_t cases = options.cases != 0 ? options.cases : 100;
   explore.seed = options.seed;
-  explore.cases = options.cases;
+  explore.cases = (cases + shard->count - 1) / shard->count;
+  if (shard->count > 1) explore.seed = conformance::seed_of(options.seed, options.shard);
   explore.seconds = options.seconds;
   explore.targets = *std::move(targets);
   explore.switched_off = options.no_normalise;
@@ -38,11 +43,12 @@ static Expected<property::ExploreOptions> to_explore_options(const Options& opti
 }
 
 // The invocation that draws the same cases.
-static std::string again(const Options& options, const property::Explored& explored) {
+static std::string again(const Options& options, const property::ExploreOptions& explore,
+                         const property::Explored& explored) {
   std::string command = "understudy explore";
   for (const std::string& target : options.targets.specs) command += " --target " + target;
-  const std::uint64_t cases = options.seconds != 0 ? explored.cases + 1 : options.cases;
-  return fmt::format("{} --property block-copy --seed {} --cases {}", command, options.seed, cases);
+  const std::uint64_t cases = options.seconds != 0 ? explored.cases + 1 : explore.cases;
+  return fmt::format("{} --property block-copy --seed {} --cases {}", command, explore.seed, cases);
 }
 
 // What was explored, as reports show it: one result for each target.
@@ -87,7 +93,7 @@ int explore_command(const Options& options) {
   if (chatty) print_count(*explore, done);
   if (!done.broken.empty()) {
     const int code = fail({kHarnessFailed, done.broken});
-    fmt::print(stderr, "again: {}\n", again(options, done));
+    fmt::print(stderr, "again: {}\n", again(options, *explore, done));
     return code;
   }
   if (!done.found) {

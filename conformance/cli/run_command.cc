@@ -2,13 +2,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <iostream>
 #include <thread>
 
 #include "conformance/cli/commands.h"
 #include "conformance/cli/scenario_files.h"
+#include "conformance/cli/selection.h"
 #include "reports/json.h"
 #include "reports/junit.h"
 #include "reports/tap.h"
@@ -22,27 +22,6 @@ using conformance::ScenarioResult;
 int fail(const Failure& failure) {
   fmt::print(stderr, "understudy: {}\n", failure.text);
   return failure.exit_code;
-}
-
-// Keeps the scenarios of shard "I/N".
-static Expected<void> keep_shard(std::vector<conformance::Scenario>& scenarios,
-                                 const Options& options) {
-  if (options.shard.empty()) return {};
-  unsigned index = 0, count = 0;
-  const char* end = options.shard.data() + options.shard.size();
-  const auto [slash, first] = std::from_chars(options.shard.data(), end, index);
-  const bool has_slash = first == std::errc{} && slash != end && *slash == '/';
-  if (has_slash) {
-    const auto [rest, second] = std::from_chars(slash + 1, end, count);
-    if (second == std::errc{} && rest == end && index >= 1 && index <= count) {
-      std::erase_if(scenarios, [&](const conformance::Scenario& scenario) {
-        return !conformance::in_shard(options.seed, scenario.id, index, count);
-      });
-      return {};
-    }
-  }
-  return std::unexpected(Failure{
-      kBadInput, fmt::format("--shard {}: give I/N with 1 <= I <= N, such as 1/4", options.shard)});
 }
 
 static Expected<void> check_normalisations(const Options& options) {
@@ -96,7 +75,7 @@ static unsigned default_jobs(const std::vector<conformance::TargetChoice>& targe
 int run_command(const Options& options) {
   auto loaded = load_named(options.names);
   if (!loaded) return fail(loaded.error());
-  if (const auto kept = keep_shard(loaded->scenarios, options); !kept) return fail(kept.error());
+  if (const auto kept = select(loaded->scenarios, options); !kept) return fail(kept.error());
   if (const auto known = check_normalisations(options); !known) return fail(known.error());
   const auto targets = choose_targets(options.targets);
   if (!targets) return fail(targets.error());
@@ -107,6 +86,7 @@ int run_command(const Options& options) {
   runner.jobs = options.jobs != 0 ? options.jobs : default_jobs(*targets);
   runner.switched_off = options.no_normalise;
   runner.keep = options.keep;
+  runner.seconds = options.seconds;
   runner.progress = [&](const ScenarioResult& result) { progress.add(result); };
   const RunResult result = conformance::run_scenarios(loaded->scenarios, *targets, runner);
   progress.finish();

@@ -145,6 +145,25 @@ TEST(Execute, AWrongHypervisorIsFoundWithTheByteAndItsLayer) {
                                                    "copy, byte 262144"))));
 }
 
+// The model has no opinion on copies of disks that end within a sector.
+TEST(Execute, WhereTheModelCannotJudgeTheScenarioMust) {
+  const auto odd = [](const std::string& step) {
+    const auto all = testing::parse(R"({"title": "t", "because": "b",
+        "images": {"src": {"format": "raw", "size": 1000}},
+        "disks": [{"target": "vda", "source": "src"}], "steps": [)" +
+                                    step + "]}");
+    return all.empty() ? Scenario{} : all.front();
+  };
+  const Executed unjudged = on_simulator(odd(kCopy));
+  EXPECT_THAT(unjudged.broken, ::testing::StartsWith(std::string(kUnjudged)));
+  const std::string stated = kCopy.substr(0, kCopy.size() - 1) + R"(, "expect": )";
+  EXPECT_EQ(on_simulator(odd(stated + R"({"ok": true}})")).broken, "");
+  EXPECT_THAT(on_simulator(odd(stated + R"({"error": {"domain": "QEMU", "code": "INVALID_ARG",
+                                                      "message": "m"}}})"))
+                  .divergences,
+              Contains(divergence(DivergenceClass::error, "INVALID_ARG", "success", "step 1")));
+}
+
 // --- waiting -------------------------------------------------------------------------------------
 
 TEST(Execute, WaitingForWhatNeverComesIsAHang) {
@@ -265,6 +284,16 @@ TEST(Execute, ADomainThatCannotStartDiverges) {
       with({"blockdev-add", {}, {{"error", {{"class", "GenericError"}, {"desc", "no medium"}}}}});
   EXPECT_THAT(executed.divergences,
               ElementsAre(divergence(DivergenceClass::error, "success", "no medium", "start")));
+}
+
+TEST(Execute, NothingIsDoneAfterAnAnswerThatTheModelDoesNotExpect) {
+  const Executed executed = with(
+      {"blockdev-mirror", {}, {{"error", {{"class", "GenericError"}, {"desc", "no mirrors"}}}}},
+      scenario(kCopy + R"(,{"qmp": "query-status"})"));
+  EXPECT_THAT(executed.divergences,
+              ElementsAre(divergence(DivergenceClass::error, "success", "INTERNAL_ERROR",
+                                     "step 1: blockRebase")));
+  for (const TranscriptEntry& entry : executed.transcript) EXPECT_NE(entry.name, "query-status");
 }
 
 TEST(Execute, ImagesThatCannotBeMadeAreOurFailure) {

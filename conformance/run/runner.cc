@@ -87,7 +87,7 @@ class Runner {
         results_(scenarios.size() * targets.size()) {}
 
   RunResult run() {
-    const auto start = Clock::now();
+    const auto start = start_ = Clock::now();
     std::vector<std::thread> others;
     for (unsigned i = 1; i < options_.jobs; ++i) others.emplace_back([this] { work(); });
     work();
@@ -101,6 +101,7 @@ class Runner {
       if (check::is_on(normalisation.name, options_.switched_off))
         result.normalisations.emplace_back(normalisation.name);
     result.results = std::move(results_);
+    std::erase_if(result.results, [](const ScenarioResult& r) { return r.id.empty(); });  // not run
     result.stale_expectations = stale(result.results);
     std::ranges::sort(result.results, {}, [](const ScenarioResult& r) {
       return std::pair(std::string_view(r.id), std::string_view(r.target));
@@ -121,8 +122,11 @@ class Runner {
       else
         refusals[i] = target.error().detail;
     }
-    for (std::size_t next = next_++; next < scenarios_.size(); next = next_++)
+    for (std::size_t next = next_++; next < scenarios_.size(); next = next_++) {
+      if (options_.seconds != 0 && Clock::now() - start_ > std::chrono::seconds(options_.seconds))
+        break;
       run_one(next, open, refusals);
+    }
   }
 
   void run_one(std::size_t index, const std::vector<std::unique_ptr<Target>>& open,
@@ -256,6 +260,7 @@ class Runner {
   const RunnerOptions& options_;
   std::vector<ScenarioResult> results_;
   std::atomic<std::size_t> next_ = 0;
+  Clock::time_point start_;
   std::mutex progress_lock_;
 };
 

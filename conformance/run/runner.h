@@ -38,6 +38,7 @@ struct RunnerOptions {
   unsigned jobs = 1;
   check::Switched switched_off;
   std::string keep;
+  std::uint64_t seconds = 0;  // start no scenario after this long; 0: no limit
   // Compare the transcripts of a simulator and a real QEMU of its release, where both ran.
   bool compare_transcripts = true;
   // Called with each result as it is there, from one thread at a time.
