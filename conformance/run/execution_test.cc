@@ -153,15 +153,22 @@ TEST(Execute, WhereTheModelCannotJudgeTheScenarioMust) {
         "disks": [{"target": "vda", "source": "src"}],
         "steps": [{"call": "blockRebase", "disk": "vda", "base": "${dir}/copy",
                    "flags": ["copy", "reuse-ext"])" +
-                                    expectation + "}]}");
+                                    expectation + "]}");
     return on_simulator(all.empty() ? Scenario{} : all.front());
   };
-  EXPECT_THAT(copy("").broken, ::testing::StartsWith(std::string(kUnjudged)));
-  EXPECT_EQ(copy(R"(, "expect": {"ok": true})").broken, "");
+  EXPECT_THAT(copy("}").broken, ::testing::StartsWith(std::string(kUnjudged)));
+  const std::string stated = R"(, "expect": {"ok": true}},)" + kReady + ",";
+  const Executed right = copy(stated + kPivot + R"(,{"check": "vda", "chain": ["copy"]})");
+  EXPECT_EQ(right.broken, "");
+  EXPECT_THAT(right.divergences, IsEmpty());
+  EXPECT_THAT(copy(stated + kPivot + R"(,{"check": "vda", "chain": ["src"]})").divergences,
+              ElementsAre(divergence(DivergenceClass::chain, "src", "copy", "step 4")));
+  EXPECT_THAT(copy(stated + R"({"call": "blockJobAbort", "disk": "vda"})").broken,
+              ::testing::StartsWith(std::string(kUnjudged)));
   EXPECT_THAT(copy(R"(, "expect": {"error": {"domain": "QEMU", "code": "INVALID_ARG",
-                                             "message": "m"}})")
+                                             "message": "m"}}})")
                   .divergences,
-              Contains(divergence(DivergenceClass::error, "INVALID_ARG", "success", "step 1")));
+              ElementsAre(divergence(DivergenceClass::error, "INVALID_ARG", "success", "step 1")));
 }
 
 // --- waiting -------------------------------------------------------------------------------------
@@ -175,6 +182,16 @@ TEST(Execute, WaitingForWhatNeverComesIsAHang) {
                                                  "data": {"status": "aborting"}})"))
                   .divergences,
               ElementsAre(divergence(DivergenceClass::hang, "JOB_STATUS_CHANGE", "nothing", "")));
+}
+
+// By a command past the domain layer, of which the model does not know.
+TEST(Execute, AnEventThatTheModelRulesOutDiverges) {
+  const Executed executed = on_simulator(scenario(kHeldCopy + R"(,{"qmp": "block-job-set-speed",
+      "arguments": {"device": "copy-vda-libvirt-1-format", "speed": 0}, "expect": {"return": {}}},)" +
+                                                  kReady));
+  EXPECT_EQ(executed.broken, "");
+  EXPECT_THAT(executed.divergences, Contains(divergence(DivergenceClass::events, "no more events",
+                                                        "COPY READY", "event 1")));
 }
 
 TEST(Execute, NothingHappensAfterAHang) {
