@@ -54,11 +54,13 @@ void Node::mark_dirty(std::uint64_t offset, std::uint64_t length) {
 
 Task<Result<>> Node::read(std::uint64_t offset, MutableBytes into) {
   CHECK(offset + into.size() <= size());
+  world_.record("read", offset, into.size());
   return do_read(offset, into);
 }
 
 Task<Result<>> Node::write(std::uint64_t offset, Bytes from) {
   if (read_only) co_return os_error(EPERM);
+  world_.record("write", offset, from.size());
   Result<> result = co_await do_write(offset, from);
   mark_dirty(offset, from.size());
   co_return result;
@@ -66,6 +68,7 @@ Task<Result<>> Node::write(std::uint64_t offset, Bytes from) {
 
 Task<Result<>> Node::write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) {
   if (read_only) co_return os_error(EPERM);
+  world_.record("write zeroes", offset, length);
   Result<> result = co_await do_write_zeroes(offset, length, unmap && discard_unmap);
   mark_dirty(offset, length);
   co_return result;
@@ -74,6 +77,7 @@ Task<Result<>> Node::write_zeroes(std::uint64_t offset, std::uint64_t length, bo
 Task<Result<>> Node::discard(std::uint64_t offset, std::uint64_t length) {
   if (read_only) co_return os_error(EPERM);
   if (!discard_unmap) co_return ok();  // discard=ignore: nothing happens, nothing gets dirty
+  world_.record("discard", offset, length);
   Result<> result = co_await do_discard(offset, length);
   mark_dirty(offset, length);
   co_return result;
