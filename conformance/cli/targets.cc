@@ -111,10 +111,10 @@ Expected<std::vector<TargetChoice>> choose_targets(const TargetRequest& request)
     auto choice = choose(spec, request);
     if (!choice) return std::unexpected(choice.error());
     // Found twice: the system's build is also installed beside the others.
-    const bool repeated =
-        request.specs.empty() && std::ranges::any_of(choices, [&](const TargetChoice& other) {
-          return !choice->version.empty() && other.version == choice->version;
-        });
+    const bool repeated = std::ranges::any_of(choices, [&](const TargetChoice& other) {
+      const bool same_build = !choice->version.empty() && other.version == choice->version;
+      return other.name == choice->name || (request.specs.empty() && same_build);
+    });
     if (!repeated) choices.push_back(*std::move(choice));
   }
   return choices;
