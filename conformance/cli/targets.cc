@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "conformance/cli/scenario_files.h"
 #include "conformance/run/sim_target.h"
 #include "real-qemu/expectations.h"
 #include "real-qemu/installed.h"
@@ -52,7 +53,14 @@ static Expected<std::vector<KnownDivergence>> known_of(const std::string& versio
   std::vector<KnownDivergence> known;
   for (const real_qemu::Expectation& expectation : *expectations)
     known.push_back({expectation.scenario, class_named(expectation.divergence_class),
-                     expectation.because, expectation.place});
+                     expectation.because, expectation.place, 1});
+  if (known.empty()) return known;
+  const auto library = load_named({});
+  if (!library) return std::unexpected(library.error());
+  for (KnownDivergence& divergence : known)
+    divergence.members = static_cast<std::size_t>(std::ranges::count_if(
+        library->scenarios,
+        [&](const conformance::Scenario& scenario) { return concerns(divergence, scenario.id); }));
   return known;
 }
 

@@ -21,7 +21,13 @@ struct KnownDivergence {
   DivergenceClass divergence_class = DivergenceClass::none;
   std::string because;
   std::string source;  // where it is written down, with the place in the file
+  // Scenarios of the library that it concerns.  A part of them may conform, so that it no longer
+  // shows is only said when so many have run.
+  std::size_t members = 1;
 };
+
+// Whether the known divergence speaks of this scenario.
+bool concerns(const KnownDivergence& known, const std::string& id);
 
 // One target to run on.  Each worker opens its own.
 struct TargetChoice {
