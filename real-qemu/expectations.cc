@@ -1,5 +1,7 @@
 #include "real-qemu/expectations.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <fstream>
@@ -63,8 +65,8 @@ std::expected<Expectation, ExpectationError> read_one(const Json& entry, const s
   if (!entry.is_object()) return Wrong({file, place, "expected an object", std::string(kExample)});
   for (const auto& [key, value] : entry.items())
     if (std::ranges::find(kMembers, key) == kMembers.end())
-      return Wrong(
-          {file, place + "/" + key, "expected only " + listed(kMembers), "remove this member"});
+      return Wrong({file, fmt::format("{}/{}", place, key), "expected only " + listed(kMembers),
+                    "remove this member"});
   for (const auto member : kMembers) {
     const auto found = entry.find(member);
     if (found == entry.end() || !found->is_string() || found->get_ref<const std::string&>().empty())

@@ -95,8 +95,9 @@ Outcome<std::unique_ptr<Process>> Process::start(const ProcessOptions& options) 
 Process::~Process() {
   if (!child_) return;
   qmp_.limit_replies(limits_.end);
-  if (usable()) (void)qmp_.execute("quit", nullptr);
-  if (qmp_.quitting()) child_->ended_within(limits_.end);
+  // Whether it answers does not matter: it is killed in the end.
+  const bool asked = usable() && qmp_.execute("quit", nullptr).has_value();
+  if (asked || qmp_.quitting()) child_->ended_within(limits_.end);
   child_->kill();
 }
 

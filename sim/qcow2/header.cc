@@ -230,7 +230,7 @@ Result<> check_implemented(const Header& header, bool writable) {
 Result<std::optional<Header>> parse_header(Bytes start, bool writable) {
   Places places;
   TRY(Header header, parse_fields(start, places));
-  const std::optional<Header> needs_more;
+  std::optional<Header> needs_more;
   if ((header.incompatible_features & ~format::kIncompatibleKnown) != 0) {
     const auto walked = parse_extensions(start, places, header);  // for the names, errors or not
     if (walked.ok() && *walked == Walk::needs_more) return needs_more;

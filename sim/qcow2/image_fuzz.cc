@@ -16,7 +16,7 @@ using sim::Task;
 
 Task<Result<>> use(sim::World& world, std::shared_ptr<sim::storage::MemoryFile> file) {
   CO_TRY(const auto image, co_await sim::qcow2::Image::open(world, file, true));
-  std::vector<std::byte> buffer(3 * 4096, std::byte{7});
+  std::vector<std::byte> buffer(std::size_t{3} * 4096, std::byte{7});
   const std::uint64_t size = image->size();
   for (const std::uint64_t at : {std::uint64_t{0}, size / 2, size / 3 * 2}) {
     if (size < buffer.size() || at > size - buffer.size()) break;
