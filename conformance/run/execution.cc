@@ -9,6 +9,7 @@
 #include "conformance/run/images.h"
 #include "conformance/run/keep.h"
 #include "conformance/run/sim_target.h"
+#include "sim/base/text.h"
 #include "sim/storage/file.h"
 
 namespace conformance {
@@ -35,13 +36,6 @@ std::string_view api_name(CallStep::Api api) {
 std::string to_text(const std::optional<DomainError>& error) {
   return error ? fmt::format("{}/{} \"{}\"", error->domain, error->code, error->message)
                : std::string("success");
-}
-
-std::string replaced(std::string text, std::string_view what, std::string_view with) {
-  for (std::size_t at = text.find(what); at != std::string::npos;
-       at = text.find(what, at + with.size()))
-    text.replace(at, what.size(), with);
-  return text;
 }
 
 class Execution {
@@ -135,7 +129,7 @@ class Execution {
   void perform(const CallStep& call) {
     place_ += fmt::format(": {}", api_name(call.api));
     std::optional<std::string> base = call.base;
-    if (base) base = replaced(*base, "${dir}", directory_);
+    if (base) base = sim::replace_all(*base, "${dir}", directory_);
     const std::uint32_t flags = bits_of(call);
     result_.transcript.push_back({TranscriptEntry::Kind::call, std::string(api_name(call.api)),
                                   Json{{"disk", call.disk},
@@ -177,7 +171,7 @@ class Execution {
         {TranscriptEntry::Kind::result, std::string(api_name(call.api)), Json(to_text(actual))});
     if (call.expect) {
       std::optional<DomainError> expected = call.expect->error;
-      if (expected) expected->message = replaced(expected->message, "${dir}", directory_);
+      if (expected) expected->message = sim::replace_all(expected->message, "${dir}", directory_);
       compare_answers(expected, actual, "the scenario expects this answer");
     }
     if (prediction.unknown && !actual)
@@ -217,7 +211,7 @@ class Execution {
 
   // With this run's directory for "${dir}".
   Json here(const Json& json) const {
-    return Json::parse(replaced(json.dump(), "${dir}", directory_));
+    return Json::parse(sim::replace_all(json.dump(), "${dir}", directory_));
   }
 
   // Every member of `part` is in `whole` with that value, recursively.

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 
+#include "sim/base/text.h"
 #include "sim/command/context.h"
 #include "sim/driver/open.h"
 
@@ -56,7 +57,7 @@ bool is_pci_address(std::string_view text) {
 // virtio-blk-pci only; members it does not know are refused as QEMU refuses them.
 Task<Result<Json>> device_add(Context& context, Json arguments) {
   const std::string id = arguments.contains("id") ? as_option(arguments["id"]) : "";
-  if (arguments.contains("id") && !driver::is_well_formed_id(id))
+  if (arguments.contains("id") && !is_well_formed_id(id))
     co_return generic("Parameter 'id' expects an identifier");
   if (!arguments.contains("driver")) co_return generic("Parameter 'driver' is missing");
   CO_TRY_OK(check_model(as_option(arguments["driver"])));

@@ -1,4 +1,5 @@
 #include "sim/driver/open.h"
+#include "sim/base/text.h"
 
 #include <fmt/format.h>
 
@@ -11,13 +12,6 @@ namespace sim::driver {
 
 using block::Graph;
 using block::NodePtr;
-
-bool is_well_formed_id(std::string_view name) {
-  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  return !name.empty() && is_letter(name.front()) && std::ranges::all_of(name, [&](char c) {
-    return is_letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-  });
-}
 
 // QAPI: BlockdevDriver of 7.2, without those below.
 static constexpr std::array<std::string_view, 38> kOtherDrivers = {
@@ -100,15 +94,6 @@ static constexpr std::array kDrivers = {
 
 static Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
 
-static bool accepts(std::string_view values, std::string_view value) {
-  while (!values.empty()) {
-    const std::size_t bar = values.find('|');
-    if (values.substr(0, bar) == value) return true;
-    values = bar == std::string_view::npos ? std::string_view() : values.substr(bar + 1);
-  }
-  return false;
-}
-
 static Result<> check_type(const Option& option, const Json& value) {
   const auto wrong = [&](std::string_view expected) {
     return generic(
@@ -117,7 +102,7 @@ static Result<> check_type(const Option& option, const Json& value) {
   switch (option.type) {
     case OptionType::string:
       if (!value.is_string()) return wrong("string");
-      if (!option.values.empty() && !accepts(option.values, value.get_ref<const std::string&>()))
+      if (!option.values.empty() && !is_listed(option.values, value.get_ref<const std::string&>()))
         return generic(fmt::format("Parameter '{}' does not accept value '{}'", option.name,
                                    value.get_ref<const std::string&>()));
       return ok();

@@ -24,7 +24,4 @@ Task<Result<block::NodePtr>> open_child(block::Graph& graph, Json reference);
 // True for a driver that QEMU 7.2 has (QAPI: BlockdevDriver) and this version has not.
 bool is_other_driver(std::string_view name);
 
-// True if `name` may be given to a node or a job: a letter, then letters, digits, '-', '.', '_'.
-bool is_well_formed_id(std::string_view name);
-
 }  // namespace sim::driver

@@ -1,4 +1,5 @@
 #include "sim/job/job.h"
+#include "sim/base/text.h"
 
 #include <fmt/format.h>
 
@@ -251,12 +252,8 @@ void Job::conclude() {
 // --- all jobs ------------------------------------------------------------------------------------
 
 Result<> Jobs::check_new_id(const std::string& id) const {
-  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  const bool well_formed =
-      !id.empty() && is_letter(id.front()) && std::ranges::all_of(id, [&](char c) {
-        return is_letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-      });
-  if (!well_formed) return Error{ErrorClass::generic, fmt::format("Invalid job ID '{}'", id)};
+  if (!is_well_formed_id(id))
+    return Error{ErrorClass::generic, fmt::format("Invalid job ID '{}'", id)};
   if (find(id)) return Error{ErrorClass::generic, fmt::format("Job ID '{}' already in use", id)};
   return ok();
 }

@@ -1,4 +1,5 @@
 #include "sim/qmp/declaration.h"
+#include "sim/base/text.h"
 
 #include <fmt/format.h>
 
@@ -7,15 +8,6 @@
 namespace sim::qmp {
 
 static Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
-
-static bool lists(std::string_view values, std::string_view value) {
-  while (!values.empty()) {
-    const std::size_t bar = values.find('|');
-    if (values.substr(0, bar) == value) return true;
-    values = bar == std::string_view::npos ? std::string_view() : values.substr(bar + 1);
-  }
-  return false;
-}
 
 static Result<> check(const Argument& argument, const Json& value, std::string_view prefix) {
   const auto wrong_type = [&](std::string_view expected) {
@@ -30,7 +22,7 @@ static Result<> check(const Argument& argument, const Json& value, std::string_v
     case Type::string: {
       if (!value.is_string()) return wrong_type("string");
       const std::string& text = value.get_ref<const std::string&>();
-      if (!argument.values.empty() && !lists(argument.values, text))
+      if (!argument.values.empty() && !is_listed(argument.values, text))
         return generic(
             fmt::format("Parameter '{}' does not accept value '{}'", argument.name, text));
       return ok();
