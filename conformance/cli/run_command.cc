@@ -2,6 +2,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <csignal>
 #include <filesystem>
 #include <iostream>
 #include <thread>
@@ -72,6 +74,16 @@ static unsigned default_jobs(const std::vector<conformance::TargetChoice>& targe
   return real ? 2 * processors : processors;
 }
 
+// Ctrl-C and SIGTERM end the run after the scenarios at hand, so that every QEMU and directory is
+// cleared away; a second one ends it at once.
+static std::atomic<bool> interrupted = false;
+extern "C" {
+static void on_signal(int number) {
+  interrupted = true;
+  (void)std::signal(number, SIG_DFL);
+}
+}
+
 int run_command(const Options& options) {
   auto loaded = load_named(options.names);
   if (!loaded) return fail(loaded.error());
@@ -87,10 +99,15 @@ int run_command(const Options& options) {
   runner.switched_off = options.no_normalise;
   runner.keep = options.keep;
   runner.seconds = options.seconds;
+  runner.stop = &interrupted;
+  (void)std::signal(SIGINT, on_signal);
+  (void)std::signal(SIGTERM, on_signal);
   runner.progress = [&](const ScenarioResult& result) { progress.add(result); };
   const RunResult result = conformance::run_scenarios(loaded->scenarios, *targets, runner);
   progress.finish();
-  return report(result, options);
+  const int code = report(result, options);
+  if (interrupted) return fail({kHarnessFailed, "interrupted; what had run is reported"});
+  return code;
 }
 
 }  // namespace cli

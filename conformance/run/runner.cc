@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "sim/base/text.h"
 #include "sim/world/rng.h"
 
 namespace conformance {
@@ -26,21 +27,13 @@ bool in_shard(std::uint64_t seed, const std::string& id, unsigned index, unsigne
   return sim::Rng(seed_of(seed, id)).below(count) == index - 1;
 }
 
-static std::string replaced(std::string text, const std::string& what, const std::string& with) {
-  if (what.empty()) return text;
-  for (std::size_t at = text.find(what); at != std::string::npos;
-       at = text.find(what, at + with.size()))
-    text.replace(at, what.size(), with);
-  return text;
-}
-
 std::string without_directory(std::string text, const Executed& executed) {
-  return replaced(std::move(text), executed.directory, "${dir}");
+  return sim::replace_all(std::move(text), executed.directory, "${dir}");
 }
 
 // As one word of a shell.
 static std::string quoted(const std::string& text) {
-  return "'" + replaced(text, "'", "'\\''") + "'";
+  return "'" + sim::replace_all(text, "'", "'\\''") + "'";
 }
 
 static std::string word(const std::string& text) {
@@ -126,6 +119,7 @@ class Runner {
     for (std::size_t next = next_++; next < scenarios_.size(); next = next_++) {
       if (options_.seconds != 0 && Clock::now() - start_ > std::chrono::seconds(options_.seconds))
         break;
+      if (options_.stop != nullptr && *options_.stop) break;
       run_one(next, open, refusals);
     }
   }

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -47,6 +48,8 @@ struct RunnerOptions {
   std::uint64_t seconds = 0;  // start no scenario after this long; 0: no limit
   // Compare the transcripts of a simulator and a real QEMU of its release, where both ran.
   bool compare_transcripts = true;
+  // Once true (a signal handler may set it), no further scenario is started.
+  const std::atomic<bool>* stop = nullptr;
   // Called with each result as it is there, from one thread at a time.
   std::function<void(const ScenarioResult&)> progress;
 };
