@@ -35,6 +35,8 @@ int list_command(const Options& options);
 int run_command(const Options& options);
 int compare_command(const Options& options);
 int explore_command(const Options& options);
+// `understudy image`: takes its arguments as they are; exit codes are qemu-img's.
+int image_command(const std::vector<std::string>& arguments);
 
 // Writes the reports that the options ask for and the summary; gives the exit code.
 int report(const conformance::RunResult& result, const Options& options);

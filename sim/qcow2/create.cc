@@ -77,4 +77,10 @@ Task<Result<>> create(storage::Storage& file, CreateOptions options) {
   co_return co_await file.flush();
 }
 
+Task<Result<>> create(std::shared_ptr<storage::Storage> file, CreateOptions options,
+                      std::shared_ptr<storage::Storage> data_file) {
+  if (data_file) co_return os_error(ENOTSUP, "understudy: not in this version: data files");
+  co_return co_await create(*file, std::move(options));
+}
+
 }  // namespace sim::qcow2

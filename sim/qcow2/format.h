@@ -64,6 +64,8 @@ inline constexpr std::uint64_t kIncompatibleDataFile = 1U << 2;     // guest dat
 inline constexpr std::uint64_t kIncompatibleCompression = 1U << 3;  // compression_type counts
 inline constexpr std::uint64_t kIncompatibleExtendedL2 = 1U << 4;   // subclusters
 inline constexpr std::uint64_t kIncompatibleKnown = 0x1f;
+// spec, "compatible features": unknown bits are kept and ignored.
+inline constexpr std::uint64_t kCompatibleLazyRefcounts = 1U << 0;
 // spec, "autoclear features": a writer that does not know a bit clears it first.
 inline constexpr std::uint64_t kAutoclearBitmaps = 1U << 0;
 inline constexpr std::uint64_t kAutoclearRawDataFile = 1U << 1;
@@ -89,6 +91,12 @@ inline constexpr std::uint64_t kOffsetMask = 0x00fffffffffffe00;  // bits 9 to 5
 inline constexpr std::uint64_t kCopied = std::uint64_t{1} << 63;  // the refcount is exactly 1
 inline constexpr std::uint64_t kCompressed = std::uint64_t{1} << 62;
 inline constexpr std::uint64_t kZero = 1;  // reads as zeroes
+
+// spec, "Extended L2 Entries": 16 bytes, the second word is a bitmap of 32 subclusters: bit i is
+// set if subcluster i is allocated, bit 32 + i if it reads as zeroes.
+inline constexpr std::uint64_t kExtendedEntryBytes = 16;
+inline constexpr std::uint32_t kSubclusters = 32;
+inline constexpr std::uint32_t kExtendedClusterBitsMin = 14;  // QEMU
 
 // spec, "Refcount table": bits 9 to 63 are the offset of a block.
 inline constexpr std::uint64_t kBlockOffsetMask = 0xfffffffffffffe00;

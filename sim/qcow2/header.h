@@ -9,7 +9,10 @@
 
 #include "sim/base/bytes.h"
 #include "sim/base/result.h"
+#include "sim/qcow2/format.h"
 #include "sim/qcow2/units.h"
+#include "sim/storage/storage.h"
+#include "sim/world/task.h"
 
 namespace sim::qcow2 {
 
@@ -26,6 +29,21 @@ struct FeatureName {
   std::uint8_t bit = 0;
   std::string name;
   friend bool operator==(const FeatureName&, const FeatureName&) = default;
+};
+
+// spec, "Full disk encryption header pointer": where the LUKS header and key material are.
+struct CryptoPointer {
+  HostOffset offset;
+  std::uint64_t length = 0;
+  friend bool operator==(const CryptoPointer&, const CryptoPointer&) = default;
+};
+
+// spec, "Bitmaps extension".
+struct BitmapsPointer {
+  std::uint32_t count = 0;
+  std::uint64_t directory_bytes = 0;
+  HostOffset directory;
+  friend bool operator==(const BitmapsPointer&, const BitmapsPointer&) = default;
 };
 
 struct Header {
@@ -49,10 +67,29 @@ struct Header {
 
   std::string backing_file;    // empty: none
   std::string backing_format;  // empty: not stored
+  std::string data_file;       // external data file's name as stored; empty: not stored
+  std::optional<CryptoPointer> crypto;
+  std::optional<BitmapsPointer> bitmaps;
   std::vector<FeatureName> feature_names;
   std::vector<UnknownExtension> unknown_extensions;
 
-  Geometry geometry() const { return {cluster_bits}; }
+  // Feature bits by name (format.h has the rules).
+  bool is_dirty() const { return (incompatible_features & format::kIncompatibleDirty) != 0; }
+  bool is_corrupt() const { return (incompatible_features & format::kIncompatibleCorrupt) != 0; }
+  bool has_data_file() const {
+    return (incompatible_features & format::kIncompatibleDataFile) != 0;
+  }
+  bool has_extended_l2() const {
+    return (incompatible_features & format::kIncompatibleExtendedL2) != 0;
+  }
+  bool has_lazy_refcounts() const {
+    return (compatible_features & format::kCompatibleLazyRefcounts) != 0;
+  }
+  bool has_raw_data_file() const {
+    return (autoclear_features & format::kAutoclearRawDataFile) != 0;
+  }
+
+  Geometry geometry() const { return {cluster_bits, has_extended_l2()}; }
 };
 
 // Reads a header from the first bytes of a file.  Nothing, without an error, if it needs more of
@@ -61,6 +98,9 @@ struct Header {
 // opens an image, in the same order and with its words; `writable` images must be consistent.
 // Features that this room does not implement are refused by name.
 Result<std::optional<Header>> parse_header(Bytes start, bool writable);
+
+// Reads the header of an open file: parse_header over as much of the first cluster as it needs.
+Task<Result<Header>> read_header(storage::Storage& file, bool writable);
 
 // The bytes of the header cluster up to the end of the backing name; the rest of the cluster is
 // zero.  Extensions in QEMU's order.  ENOSPC if they do not fit a cluster.

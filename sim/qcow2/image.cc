@@ -11,18 +11,19 @@
 
 namespace sim::qcow2 {
 
-Image::Image(World& world, std::shared_ptr<storage::Storage> file, Header header, bool writable)
+Image::Image(World& world, std::shared_ptr<storage::Storage> file, Header header,
+             OpenOptions options)
     : file_(std::move(file)),
+      options_(std::move(options)),
       header_(std::move(header)),
       geometry_(header_.geometry()),
       size_(align_down(header_.size, format::kSector)),
-      writable_(writable),
       tables_(*file_, geometry_),
       refcounts_(*file_, tables_, header_),
       lock_(world.scheduler),
       landed_(world.scheduler) {}
 
-static Task<Result<Header>> read_header(storage::Storage& file, bool writable) {
+Task<Result<Header>> read_header(storage::Storage& file, bool writable) {
   constexpr const char* kContext = "Could not read qcow2 header";
   std::array<std::byte, 1024> start;  // enough for what QEMU writes, with a name of usual length
   if (auto got = co_await file.read(0, start); !got)
@@ -42,10 +43,18 @@ static Task<Result<Header>> read_header(storage::Storage& file, bool writable) {
 Task<Result<std::unique_ptr<Image>>> Image::open(World& world,
                                                  std::shared_ptr<storage::Storage> file,
                                                  bool writable) {
+  return open(world, std::move(file), OpenOptions{.writable = writable, .lax = true});
+}
+
+Task<Result<std::unique_ptr<Image>>> Image::open(World& world,
+                                                 std::shared_ptr<storage::Storage> file,
+                                                 OpenOptions options) {
+  const bool writable = options.writable;
   CO_TRY(Header header, co_await read_header(*file, writable));
   constexpr std::uint64_t kKnown = format::kAutoclearBitmaps | format::kAutoclearRawDataFile;
   const bool unknown = (header.autoclear_features & ~kKnown) != 0;
-  std::unique_ptr<Image> image(new Image(world, std::move(file), std::move(header), writable));
+  std::unique_ptr<Image> image(
+      new Image(world, std::move(file), std::move(header), std::move(options)));
   if (writable && unknown) {
     image->header_.autoclear_features &= kKnown;
     if (auto stored = co_await image->store_header(); !stored)
@@ -83,7 +92,7 @@ Result<> Image::check_range(GuestOffset at, std::uint64_t length) const {
 }
 
 Result<> Image::check_change(GuestOffset at, std::uint64_t length) const {
-  if (!writable_) return os_error(EBADF);
+  if (!options_.writable) return os_error(EBADF);
   return check_range(at, length);
 }
 
@@ -147,7 +156,7 @@ Task<Result<Extent>> Image::status(GuestOffset at, std::uint64_t length) {
 
 Task<Result<>> Image::flush() {
   const auto held = co_await lock_.lock();
-  if (!writable_) co_return ok();
+  if (!options_.writable) co_return ok();
   co_return co_await tables_.flush();
 }
 

@@ -8,14 +8,20 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "sim/base/bytes.h"
 #include "sim/base/result.h"
+#include "sim/crypto/sector_cipher.h"
+#include "sim/qcow2/bitmap.h"
+#include "sim/qcow2/create.h"
 #include "sim/qcow2/header.h"
 #include "sim/qcow2/refcounts.h"
+#include "sim/qcow2/snapshot.h"
 #include "sim/qcow2/tables.h"
 #include "sim/qcow2/units.h"
 #include "sim/storage/storage.h"
@@ -37,13 +43,28 @@ class Backing {
 // A stretch of the guest disk of one kind, by this image's own tables.
 struct Extent {
   enum class Kind : unsigned char {
-    absent,  // unallocated: the backing shows, or zeroes
-    zero,    // reads as zeroes, the backing does not show
-    data,    // stored at `host`, adjacent for the whole length
+    absent,      // unallocated: the backing shows, or zeroes
+    zero,        // reads as zeroes, the backing does not show
+    data,        // stored at `host`, adjacent for the whole length
+    compressed,  // stored, but not byte by byte
   };
   Kind kind = Kind::absent;
   std::uint64_t length = 0;  // bytes, never beyond what was asked for
-  HostOffset host;           // of the first byte; data only
+  HostOffset host;           // of the first byte; data, and others that keep a cluster (`placed`)
+  bool placed = false;       // a host cluster is kept for it: adjacent for the whole length
+};
+
+struct OpenOptions {
+  bool writable = false;
+  // The open external data file; required if the header's feature bit says that there is one.
+  std::shared_ptr<storage::Storage> data_file = {};
+  // unlock()'s; without it an encrypted image can be looked at, its data not (EIO).
+  std::shared_ptr<const crypto::SectorCipher> cipher = {};
+  std::optional<bool> lazy_refcounts = {};  // absent: as the header says
+  // Shows the disk as this internal snapshot holds it (id or name); not with `writable`.
+  std::string snapshot = {};
+  // As lax as QEMU: tables beyond the end of the file read as zeroes instead of being refused.
+  bool lax = false;
 };
 
 // Offsets and lengths are bytes and need no alignment; a range beyond size() is refused with EIO.
@@ -55,6 +76,10 @@ class Image {
   // unknown autoclear bits.
   static Task<Result<std::unique_ptr<Image>>> open(World& world,
                                                    std::shared_ptr<storage::Storage> file,
+                                                   OpenOptions options);
+  // As QEMU opens a plain image: lax, without data file or key.
+  static Task<Result<std::unique_ptr<Image>>> open(World& world,
+                                                   std::shared_ptr<storage::Storage> file,
                                                    bool writable);
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
@@ -62,7 +87,7 @@ class Image {
   const Header& header() const { return header_; }
   std::uint64_t size() const { return size_; }  // whole sectors
   std::uint64_t cluster_size() const { return geometry_.cluster_bytes(); }
-  bool writable() const { return writable_; }
+  bool writable() const { return options_.writable; }
 
   // Not owned; may be null and may change at run time, between requests.
   void set_backing(Backing* backing) { backing_ = backing; }
@@ -83,6 +108,38 @@ class Image {
 
   // What the image itself has at `at`: the longest run of one kind, at most `length`.
   Task<Result<Extent>> status(GuestOffset at, std::uint64_t length);
+
+  // Stores one whole cluster (the disk's last may be short) compressed, where nothing is allocated
+  // yet or over what is there; data that does not shrink is stored as it is.  ENOTSUP with an
+  // external data file.
+  Task<Result<>> write_compressed(GuestOffset at, Bytes from);
+
+  // Sets the virtual size (rounded up to 512).  What is new reads as zeroes whatever the backing
+  // holds.  Refused in QEMU's words with internal snapshots (for version 2) or bitmaps.
+  Task<Result<>> resize(std::uint64_t size, Preallocation preallocation);
+
+  // Internal snapshots; ENOENT for one that is not there.
+  const std::vector<Snapshot>& snapshots() const { return snapshots_; }
+  const Snapshot* find_snapshot(std::string_view id_or_name) const;  // id first, as QEMU does
+  Task<Result<>> create_snapshot(NewSnapshot snapshot);
+  Task<Result<>> apply_snapshot(std::string id_or_name);
+  Task<Result<>> delete_snapshot(std::string id_or_name);
+  // VM state lies behind the disk, from the first L1 entry beyond it.
+  Task<Result<>> read_vm_state(std::uint64_t at, MutableBytes into);
+  Task<Result<>> write_vm_state(std::uint64_t at, Bytes from);
+
+  // Persistent bitmaps, as the directory had them when the image was opened and as they were
+  // changed since.  While an image is open for writing, enabled bitmaps record every change, and
+  // the file says in_use; close() stores them.
+  const std::vector<BitmapInfo>& bitmaps() const { return bitmaps_; }
+  Task<Result<>> add_bitmap(std::string name, std::uint8_t granularity_bits, bool enabled);
+  Task<Result<>> remove_bitmap(std::string name);
+  Task<Result<>> clear_bitmap(std::string name);
+  Task<Result<>> enable_bitmap(std::string name, bool enabled);
+  // The bits of a bitmap, bit n%8 of byte n/8 for [n, n+1) << granularity_bits.
+  Task<Result<std::vector<std::byte>>> bitmap_bits(std::string name);
+  // Sets [at, at + length) in a bitmap.
+  Task<Result<>> set_in_bitmap(std::string name, std::uint64_t at, std::uint64_t length);
 
   // Stores another backing name and format (empty: none) in the header.
   Task<Result<>> change_backing_name(std::string file, std::string format);
@@ -125,7 +182,7 @@ class Image {
     std::vector<std::pair<HostCluster, std::uint64_t>> allocated;  // to give back on failure
   };
 
-  Image(World& world, std::shared_ptr<storage::Storage> file, Header header, bool writable);
+  Image(World& world, std::shared_ptr<storage::Storage> file, Header header, OpenOptions options);
 
   Result<> check_range(GuestOffset at, std::uint64_t length) const;
   Result<> check_change(GuestOffset at, std::uint64_t length) const;
@@ -166,10 +223,12 @@ class Image {
   Task<Result<>> discard_clusters(GuestCluster first, std::uint64_t count);
 
   std::shared_ptr<storage::Storage> file_;
+  OpenOptions options_;
   Header header_;
+  std::vector<Snapshot> snapshots_;
+  std::vector<BitmapInfo> bitmaps_;
   Geometry geometry_;
   std::uint64_t size_;
-  bool writable_;
   Backing* backing_ = nullptr;
   Tables tables_;
   Refcounts refcounts_;

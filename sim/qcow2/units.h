@@ -19,12 +19,16 @@ using GuestCluster = Unit64<struct GuestClusterTag>;  // cluster of the virtual 
 using HostOffset = Unit64<struct HostOffsetTag>;      // byte of the image file
 using HostCluster = Unit64<struct HostClusterTag>;    // cluster of the image file
 
-// How an address splits into indices, for one image's cluster size (standard 8-byte L2 entries).
+// How an address splits into indices, for one image's cluster size and kind of L2 entry.
 struct Geometry {
   std::uint32_t cluster_bits = 16;
+  bool extended_l2 = false;  // L2 entries of 16 bytes, with 32 subclusters a cluster
 
   constexpr std::uint64_t cluster_bytes() const { return std::uint64_t{1} << cluster_bits; }
-  constexpr std::uint64_t l2_entries() const { return cluster_bytes() / 8; }
+  constexpr std::uint64_t l2_entry_bytes() const { return extended_l2 ? 16 : 8; }
+  constexpr std::uint64_t l2_entries() const { return cluster_bytes() / l2_entry_bytes(); }
+  constexpr std::uint64_t subclusters() const { return extended_l2 ? 32 : 1; }
+  constexpr std::uint64_t subcluster_bytes() const { return cluster_bytes() / subclusters(); }
   constexpr std::uint64_t l1_span() const { return cluster_bytes() * l2_entries(); }
 
   constexpr GuestCluster cluster_of(GuestOffset at) const { return {at.value >> cluster_bits}; }

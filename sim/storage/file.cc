@@ -177,6 +177,22 @@ Result<> RealFiles::remove(const std::string& path) {
   return ok();
 }
 
+Result<> RealFiles::rename(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) < 0) return os_error(errno);
+  return ok();
+}
+
+Result<std::string> RealFiles::canonical(const std::string& path) const {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  fs::path resolved = fs::canonical(path, error);
+  if (error.value() == ENOENT) {
+    resolved = fs::canonical(fs::path(path).parent_path(), error) / fs::path(path).filename();
+  }
+  if (error) return os_error(error.value());
+  return resolved.string();
+}
+
 std::vector<std::string> RealFiles::list(const std::string& directory) const {
   namespace fs = std::filesystem;
   std::vector<std::string> paths;

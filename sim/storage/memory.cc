@@ -254,6 +254,16 @@ Result<> MemoryFiles::remove(const std::string& path) {
   return os_error(is_directory(path) ? EISDIR : ENOENT);
 }
 
+Result<> MemoryFiles::rename(const std::string& from, const std::string& to) {
+  const auto found = files_.find(from);
+  if (found == files_.end()) return os_error(ENOENT);
+  if (is_directory(to)) return os_error(EISDIR);
+  std::shared_ptr<MemoryFile> file = std::move(found->second);
+  files_.erase(found);
+  files_[to] = std::move(file);
+  return ok();
+}
+
 std::vector<std::string> MemoryFiles::list(const std::string& directory) const {
   const std::string prefix = directory.ends_with('/') ? directory : directory + '/';
   std::vector<std::string> paths;

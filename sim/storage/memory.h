@@ -77,6 +77,8 @@ class MemoryFiles final : public FileSystem {
   Result<std::shared_ptr<Storage>> create(const std::string& path) override;
   bool exists(const std::string& path) const override;
   Result<> remove(const std::string& path) override;
+  Result<> rename(const std::string& from, const std::string& to) override;
+  Result<std::string> canonical(const std::string& path) const override { return path; }
   std::vector<std::string> list(const std::string& directory) const override;
 
   // The file itself, or null.

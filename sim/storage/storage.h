@@ -90,6 +90,10 @@ class FileSystem {
   virtual Result<std::shared_ptr<Storage>> create(const std::string& path) = 0;
   virtual bool exists(const std::string& path) const = 0;
   virtual Result<> remove(const std::string& path) = 0;
+  // `to` becomes what `from` is, at once; what was at `to` is gone.
+  virtual Result<> rename(const std::string& from, const std::string& to) = 0;
+  // The path with every link resolved; of a file that is not there yet, its directory's.
+  virtual Result<std::string> canonical(const std::string& path) const = 0;
   // Paths of all files beneath `directory`, sorted.
   virtual std::vector<std::string> list(const std::string& directory) const = 0;
 };

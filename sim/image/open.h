@@ -1,0 +1,60 @@
+// From names to open chains, under a policy about what names inside images may refer to.
+
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sim/base/json.h"
+#include "sim/base/result.h"
+#include "sim/image/layer.h"
+#include "sim/storage/storage.h"
+#include "sim/world/world.h"
+
+namespace sim::image {
+
+// What may be done with names and formats that come out of an image (docs/stricter-than-qemu.md).
+struct Policy {
+  bool allow_outside = false;  // names may leave the directory of the image that holds them
+  bool probe = false;          // a backing file whose format is not recorded is recognised
+  bool lax = false;            // as lax as qemu-img in everything else, too
+};
+
+// QEMU and libvirt chains are at most this long here; loops are found before.
+inline constexpr std::uint32_t kChainMax = 200;
+
+struct OpenRequest {
+  std::string filename = {};  // as it was typed; relative names start at the working directory
+  std::string format =
+      {};             // empty: recognised by the first bytes, as qemu-img does for a named file
+  Json options = {};  // --image-opts, as a nested object; used instead of the two above
+  bool writable = false;
+  bool with_backing = true;  // false: the layer alone
+  bool backing_writable = false;
+  std::string snapshot = {};  // shows an internal snapshot (-l)
+  bool force_share = false;   // -U
+};
+
+// Everything that opening needs to know about where it runs.
+struct Context {
+  World& world;
+  storage::FileSystem& files;
+  std::string working_directory;  // absolute
+  Policy policy;
+  std::map<std::string, std::string> secrets;  // --object secret: id to text
+};
+
+// Errors name the file, the structure, the offset and the cure, in one line; for what QEMU refuses
+// too they are QEMU's words.
+Task<Result<std::unique_ptr<Layer>>> open_chain(const Context& context, OpenRequest request);
+
+// `name` from the working directory, without "." and ".." (links are not resolved).
+std::string absolute(const Context& context, const std::string& name);
+
+// The path that a name inside the image at `image_path` means; refused if the policy forbids it.
+Result<std::string> follow(const Context& context, const std::string& image_path,
+                           const std::string& name);
+
+}  // namespace sim::image

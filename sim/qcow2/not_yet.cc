@@ -1,0 +1,47 @@
+// Declared, and not written yet.  Gone when its last function is.
+
+#include "sim/qcow2/amend.h"
+#include "sim/qcow2/check.h"
+#include "sim/qcow2/encryption.h"
+#include "sim/qcow2/image.h"
+
+namespace sim::qcow2 {
+
+static Error not_yet(const char* what) {
+  return os_error(ENOTSUP, std::string("understudy: not in this version: ") + what);
+}
+
+Task<Result<>> Image::write_compressed(GuestOffset, Bytes) { co_return not_yet("compression"); }
+Task<Result<>> Image::resize(std::uint64_t, Preallocation) { co_return not_yet("resize"); }
+const Snapshot* Image::find_snapshot(std::string_view) const { return nullptr; }
+Task<Result<>> Image::create_snapshot(NewSnapshot) { co_return not_yet("snapshots"); }
+Task<Result<>> Image::apply_snapshot(std::string) { co_return not_yet("snapshots"); }
+Task<Result<>> Image::delete_snapshot(std::string) { co_return not_yet("snapshots"); }
+Task<Result<>> Image::read_vm_state(std::uint64_t, MutableBytes) { co_return not_yet("snapshots"); }
+Task<Result<>> Image::write_vm_state(std::uint64_t, Bytes) { co_return not_yet("snapshots"); }
+Task<Result<>> Image::add_bitmap(std::string, std::uint8_t, bool) { co_return not_yet("bitmaps"); }
+Task<Result<>> Image::remove_bitmap(std::string) { co_return not_yet("bitmaps"); }
+Task<Result<>> Image::clear_bitmap(std::string) { co_return not_yet("bitmaps"); }
+Task<Result<>> Image::enable_bitmap(std::string, bool) { co_return not_yet("bitmaps"); }
+Task<Result<std::vector<std::byte>>> Image::bitmap_bits(std::string) {
+  co_return not_yet("bitmaps");
+}
+Task<Result<>> Image::set_in_bitmap(std::string, std::uint64_t, std::uint64_t) {
+  co_return not_yet("bitmaps");
+}
+Task<Result<std::vector<Snapshot>>> read_snapshots(storage::Storage&, const Header&) {
+  co_return std::vector<Snapshot>{};
+}
+Task<Result<std::vector<BitmapInfo>>> read_bitmaps(storage::Storage&, const Header&) {
+  co_return std::vector<BitmapInfo>{};
+}
+Task<Result<CheckResult>> check(std::shared_ptr<storage::Storage>, CheckOptions) {
+  co_return not_yet("check");
+}
+Task<Result<std::shared_ptr<const crypto::SectorCipher>>> unlock(storage::Storage&, const Header&,
+                                                                 std::string) {
+  co_return not_yet("encryption");
+}
+Task<Result<>> amend(World&, Image&, AmendOptions) { co_return not_yet("amend"); }
+
+}  // namespace sim::qcow2

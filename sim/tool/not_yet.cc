@@ -1,0 +1,30 @@
+// Declared, and not written yet.  A command moves to a file of its own; gone when its last has.
+
+#include "sim/tool/invocation.h"
+#include "sim/tool/tool.h"
+
+namespace sim::tool {
+
+static Task<int> not_yet(Invocation& invocation) {
+  co_return invocation.fail("'" + invocation.command() + "' is not in this version", 2);
+}
+
+Task<int> info_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> check_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> create_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> convert_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> compare_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> map_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> measure_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> snapshot_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> bitmap_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> commit_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> rebase_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> resize_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> amend_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> dd_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> io_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> bench_command(Invocation& invocation) { return not_yet(invocation); }
+Task<int> dump_command(Invocation& invocation) { return not_yet(invocation); }
+
+}  // namespace sim::tool
