@@ -158,6 +158,16 @@ void MemoryFile::zero_now(std::uint64_t offset, std::uint64_t length) {
   zero_within(last, end);
 }
 
+void MemoryFile::write_zeroes_now(std::uint64_t offset, std::uint64_t length) {
+  CHECK(possible(offset, length));
+  zero_now(offset, length);
+  if (length > 0) size_ = std::max(size_, offset + length);
+}
+
+void MemoryFile::discard_now(std::uint64_t offset, std::uint64_t length) {
+  if (offset < size_) zero_now(offset, std::min(length, size_ - offset));
+}
+
 void MemoryFile::truncate_now(std::uint64_t size) {
   CHECK(possible(0, size));
   if (size < size_) zero_now(size, size_ - size);
@@ -177,13 +187,12 @@ Task<Result<>> MemoryFile::write(std::uint64_t offset, Bytes from) {
 
 Task<Result<>> MemoryFile::write_zeroes(std::uint64_t offset, std::uint64_t length, bool) {
   if (!possible(offset, length)) co_return os_error(EFBIG);
-  zero_now(offset, length);
-  if (length > 0) size_ = std::max(size_, offset + length);
+  write_zeroes_now(offset, length);
   co_return ok();
 }
 
 Task<Result<>> MemoryFile::discard(std::uint64_t offset, std::uint64_t length) {
-  if (offset < size_) zero_now(offset, std::min(length, size_ - offset));
+  discard_now(offset, length);
   co_return ok();
 }
 

@@ -45,6 +45,8 @@ class MemoryFile final : public Storage {
   // kMaxSize.
   void read_now(std::uint64_t offset, MutableBytes into) const;
   void write_now(std::uint64_t offset, Bytes from);
+  void write_zeroes_now(std::uint64_t offset, std::uint64_t length);
+  void discard_now(std::uint64_t offset, std::uint64_t length);
   void truncate_now(std::uint64_t size);
 
  private:
