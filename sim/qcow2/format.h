@@ -55,7 +55,11 @@ inline constexpr std::uint64_t kSnapshotsMax = 65536;
 inline constexpr std::uint64_t kSnapshotHeaderBytes = 40;
 inline constexpr std::uint32_t kBackingNameMax = 1023;
 inline constexpr std::uint32_t kBackingFormatMax = 16;  // QEMU: the text with its NUL
-inline constexpr std::uint32_t kCryptMethodMax = 2;
+
+// spec, "crypt_method".
+inline constexpr std::uint32_t kCryptNone = 0;
+inline constexpr std::uint32_t kCryptAes = 1;   // legacy AES-CBC, without a header of its own
+inline constexpr std::uint32_t kCryptLuks = 2;  // needs the encryption extension
 
 // spec, "incompatible features": an unknown bit that is set forbids opening the image.
 inline constexpr std::uint64_t kIncompatibleDirty = 1U << 0;        // refcounts may be wrong
@@ -80,7 +84,13 @@ inline constexpr std::uint32_t encryption = 0x0537be77;
 inline constexpr std::uint32_t data_file = 0x44415441;
 }  // namespace extension
 inline constexpr std::size_t kExtensionHead = 8;
-inline constexpr std::size_t kFeatureNameBytes = 48;  // set, bit, 46 bytes of name
+inline constexpr std::size_t kFeatureNameBytes = 48;     // set, bit, 46 bytes of name
+inline constexpr std::size_t kCryptoPointerBytes = 16;   // offset, length: 8 bytes each
+inline constexpr std::size_t kBitmapsPointerBytes = 24;  // count 4, zero 4, bytes 8, offset 8
+
+// QEMU: at most this many bitmaps, each with a directory entry of 24 bytes and a name of 1000.
+inline constexpr std::uint32_t kBitmapsMax = 65535;
+inline constexpr std::uint64_t kBitmapDirectoryBytesMax = std::uint64_t{kBitmapsMax} * 1024;
 
 // QEMU leaves the feature name table out of clusters smaller than this.
 inline constexpr std::uint64_t kFeatureNamesClusterMin = 8192;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <string_view>
 
@@ -12,22 +11,6 @@
 namespace sim::qcow2 {
 
 namespace {
-
-// What QEMU 7.2 writes into the feature name table, in its order.
-struct KnownFeature {
-  std::uint8_t set, bit;
-  std::string_view name;
-};
-constexpr std::array<KnownFeature, 8> kKnownFeatures = {{
-    {0, 0, "dirty bit"},
-    {0, 1, "corrupt bit"},
-    {0, 2, "external data file"},
-    {0, 3, "compression type"},
-    {0, 4, "extended L2 entries"},
-    {1, 0, "lazy refcounts"},
-    {2, 0, "bitmaps"},
-    {2, 1, "raw external data"},
-}};
 
 Error invalid(std::string text, int number = EINVAL) {
   return {ErrorClass::generic, std::move(text), number};
@@ -100,7 +83,50 @@ void parse_feature_names(Bytes data, Header& header) {
                                     text_of(data.first(format::kFeatureNameBytes).subspan(2))});
 }
 
-Result<> keep_extension(std::uint32_t type, Bytes data, Header& header) {
+Result<> parse_crypto(Bytes data, Header& header) {
+  if (header.crypt_method != format::kCryptLuks)
+    return invalid("CRYPTO header extension only expected with LUKS encryption method");
+  if (data.size() != format::kCryptoPointerBytes)
+    return invalid(fmt::format("CRYPTO header extension size {}, but expected size {}", data.size(),
+                               format::kCryptoPointerBytes));
+  const CryptoPointer pointer{.offset = {load_be<std::uint64_t>(data, 0)},
+                              .length = load_be<std::uint64_t>(data, 8)};
+  if (header.geometry().within(pointer.offset) != 0)
+    return invalid(
+        fmt::format("Encryption header offset '{}' is not a multiple of cluster size '{}'",
+                    pointer.offset.value, header.geometry().cluster_bytes()));
+  header.crypto = pointer;
+  return ok();
+}
+
+// QEMU: without the autoclear bit, as always in version 2, somebody has changed the image who did
+// not know of bitmaps; then there are none.
+Result<> parse_bitmaps(Bytes data, Header& header) {
+  if (data.size() != format::kBitmapsPointerBytes)
+    return invalid("bitmaps_ext: Invalid extension length");
+  if ((header.autoclear_features & format::kAutoclearBitmaps) == 0) return ok();
+  if (load_be<std::uint32_t>(data, 4) != 0)
+    return invalid("bitmaps_ext: Reserved field is not zero");
+  const BitmapsPointer pointer{.count = load_be<std::uint32_t>(data, 0),
+                               .directory_bytes = load_be<std::uint64_t>(data, 8),
+                               .directory = {load_be<std::uint64_t>(data, 16)}};
+  if (pointer.count > format::kBitmapsMax)
+    return invalid(
+        fmt::format("bitmaps_ext: Image has {} bitmaps, exceeding the QEMU supported maximum of {}",
+                    pointer.count, format::kBitmapsMax));
+  if (pointer.count == 0) return invalid("found bitmaps extension with zero bitmaps");
+  if (header.geometry().within(pointer.directory) != 0)
+    return invalid("bitmaps_ext: invalid bitmap directory offset");
+  if (pointer.directory_bytes > format::kBitmapDirectoryBytesMax)
+    return invalid(fmt::format(
+        "bitmaps_ext: bitmap directory size ({}) exceeds the maximum supported size ({})",
+        pointer.directory_bytes, format::kBitmapDirectoryBytesMax));
+  header.bitmaps = pointer;
+  return ok();
+}
+
+// QEMU: of an extension that is there twice, the last counts.
+Result<> parse_extension(std::uint32_t type, Bytes data, Header& header) {
   switch (type) {
     case format::extension::backing_format:
       if (data.size() >= format::kBackingFormatMax)
@@ -112,14 +138,16 @@ Result<> keep_extension(std::uint32_t type, Bytes data, Header& header) {
       parse_feature_names(data, header);
       return ok();
     case format::extension::encryption:
-      if (header.crypt_method != 2)
-        return invalid("CRYPTO header extension only expected with LUKS encryption method");
-      break;
+      return parse_crypto(data, header);
+    case format::extension::bitmaps:
+      return parse_bitmaps(data, header);
+    case format::extension::data_file:
+      header.data_file = text_of(data);
+      return ok();
     default:
-      break;
+      header.unknown_extensions.push_back({type, {data.begin(), data.end()}});
+      return ok();
   }
-  header.unknown_extensions.push_back({type, {data.begin(), data.end()}});
-  return ok();
 }
 
 // Walks the extensions into `header`.
@@ -135,7 +163,7 @@ Result<Walk> parse_extensions(Bytes start, const Places& places, Header& header)
     if (length > end - at) return invalid("Header extension too large");
     if (type == format::extension::end) break;
     if (at + length > start.size()) return Walk::needs_more;
-    TRY_OK(keep_extension(type, start.subspan(at, length), header));
+    TRY_OK(parse_extension(type, start.subspan(at, length), header));
     at += align_up(length, 8);
   }
   return Walk::done;
@@ -158,9 +186,8 @@ Error unsupported(const Header& header) {
   return invalid("Unsupported qcow2 feature(s): " + names, ENOTSUP);
 }
 
-Result<> check_features(const Header& header, bool writable) {
-  const std::uint64_t features = header.incompatible_features;
-  const bool typed = (features & format::kIncompatibleCompression) != 0;
+Result<> check_compression(const Header& header) {
+  const bool typed = (header.incompatible_features & format::kIncompatibleCompression) != 0;
   if (header.compression_type > 1)
     return invalid(fmt::format("qcow2: unknown compression type: {}", header.compression_type),
                    ENOTSUP);
@@ -168,12 +195,17 @@ Result<> check_features(const Header& header, bool writable) {
     return invalid("qcow2: Compression type incompatible feature bit must not be set");
   if (header.compression_type != 0 && !typed)
     return invalid("qcow2: Compression type incompatible feature bit must be set");
-  if (writable && (features & format::kIncompatibleCorrupt) != 0)
+  return ok();
+}
+
+Result<> check_features(const Header& header, HeaderUse use) {
+  if (use == HeaderUse::change && header.is_corrupt())
     return invalid("qcow2: Image is corrupt; cannot be opened read/write", EACCES);
+  if (header.has_extended_l2() && header.cluster_bits < format::kExtendedClusterBitsMin)
+    return invalid(
+        fmt::format("Unsupported subcluster size: {}", header.geometry().subcluster_bytes()));
   if (header.refcount_order > format::kRefcountOrderMax)
     return invalid("Reference count entry width too large; may not exceed 64 bits");
-  if (header.crypt_method > format::kCryptMethodMax)
-    return invalid(fmt::format("Unsupported encryption method {}", header.crypt_method));
   return ok();
 }
 
@@ -187,16 +219,17 @@ Result<> check_table(const Header& header, HostOffset offset, std::uint64_t byte
   return ok();
 }
 
-Result<> check_tables(const Header& header) {
+Result<> check_tables(const Header& header, HeaderUse use) {
   const Geometry geometry = header.geometry();
-  if (header.refcount_table_clusters == 0)
+  if (header.refcount_table_clusters == 0 && use != HeaderUse::check)
     return invalid("Image does not contain a reference count table");
   TRY_OK(check_table(header, header.refcount_table_offset,
                      header.refcount_table_clusters * geometry.cluster_bytes(),
                      format::kRefcountTableBytesMax, "Reference count table"));
-  TRY_OK(check_table(header, header.snapshots_offset,
-                     header.nb_snapshots * format::kSnapshotHeaderBytes,
-                     format::kSnapshotsMax * format::kSnapshotHeaderBytes, "Snapshot table"));
+  TRY_OK(check_table(
+      header, header.snapshots_offset,
+      (use == HeaderUse::check ? 0 : header.nb_snapshots) * format::kSnapshotHeaderBytes,
+      format::kSnapshotsMax * format::kSnapshotHeaderBytes, "Snapshot table"));
   TRY_OK(check_table(header, header.l1_table_offset, header.l1_size * format::kEntryBytes,
                      format::kL1BytesMax, "Active L1 table"));
   const std::uint64_t needed = geometry.l1_entries_for(header.size);
@@ -207,125 +240,45 @@ Result<> check_tables(const Header& header) {
   return ok();
 }
 
-// What QEMU opens and this room does not.
-Result<> check_implemented(const Header& header, bool writable) {
-  const auto refuse = [](std::string_view name) {
-    return invalid(fmt::format("Unsupported qcow2 feature(s): {}", name), ENOTSUP);
-  };
-  const std::uint64_t features = header.incompatible_features;
-  if (header.crypt_method != 0) return refuse("encryption");
-  if ((features & format::kIncompatibleDataFile) != 0) return refuse("external data file");
-  if ((features & format::kIncompatibleExtendedL2) != 0) return refuse("extended L2 entries");
-  if (header.nb_snapshots != 0) return refuse("internal snapshots");
-  if (!writable) return ok();
-  if (header.version < 3) return refuse("writing to version 2");
-  if ((features & format::kIncompatibleDirty) != 0) return refuse("repair of a dirty image");
-  for (const UnknownExtension& extension : header.unknown_extensions)
-    if (extension.type == format::extension::bitmaps) return refuse("bitmaps");
-  return ok();
+// The backing file's name.
+Result<Walk> parse_backing_name(Bytes start, const Places& places, Header& header) {
+  if (places.backing_offset == 0) return Walk::done;
+  const std::uint64_t room = header.geometry().cluster_bytes() - places.backing_offset;
+  if (places.backing_size > std::min<std::uint64_t>(format::kBackingNameMax, room))
+    return invalid("Backing file name too long");
+  if (places.backing_offset + places.backing_size > start.size()) return Walk::needs_more;
+  header.backing_file = text_of(start.subspan(places.backing_offset, places.backing_size));
+  return Walk::done;
 }
 
 }  // namespace
 
-Result<std::optional<Header>> parse_header(Bytes start, bool writable) {
+Result<std::optional<Header>> parse_header(Bytes start, HeaderUse use) {
   Places places;
   TRY(Header header, parse_fields(start, places));
   std::optional<Header> needs_more;
+  TRY_OK(check_compression(header));
   if ((header.incompatible_features & ~format::kIncompatibleKnown) != 0) {
     const auto walked = parse_extensions(start, places, header);  // for the names, errors or not
     if (walked.ok() && *walked == Walk::needs_more) return needs_more;
     return unsupported(header);
   }
-  TRY_OK(check_features(header, writable));
-  TRY_OK(check_tables(header));
-  TRY(const Walk walked, parse_extensions(start, places, header));
-  if (walked == Walk::needs_more) return needs_more;
-  if (places.backing_offset != 0) {
-    const std::uint64_t room = header.geometry().cluster_bytes() - places.backing_offset;
-    if (places.backing_size > std::min<std::uint64_t>(format::kBackingNameMax, room))
-      return invalid("Backing file name too long");
-    if (places.backing_offset + places.backing_size > start.size()) return needs_more;
-    header.backing_file = text_of(start.subspan(places.backing_offset, places.backing_size));
-  }
+  TRY_OK(check_features(header, use));
+  TRY_OK(check_tables(header, use));
+  if (header.crypt_method > format::kCryptLuks)
+    return invalid(fmt::format("Unsupported encryption method {}", header.crypt_method));
+  TRY(const Walk extensions, parse_extensions(start, places, header));
+  if (extensions == Walk::needs_more) return needs_more;
+  if (header.crypt_method == format::kCryptLuks && !header.crypto)
+    return invalid("Missing CRYPTO header for crypt method 2");
+  TRY(const Walk name, parse_backing_name(start, places, header));
+  if (name == Walk::needs_more) return needs_more;
   if (header.header_length > format::kHeaderLength) {
     if (header.header_length > start.size()) return needs_more;
     const Bytes rest = start.first(header.header_length).subspan(format::kHeaderLength);
     header.unknown_fields.assign(rest.begin(), rest.end());
   }
-  TRY_OK(check_implemented(header, writable));
   return std::optional<Header>(std::move(header));
-}
-
-// ---- writing
-
-namespace {
-
-void append_extension(std::vector<std::byte>& out, std::uint32_t type, Bytes data) {
-  const std::size_t at = out.size();
-  out.resize(at + format::kExtensionHead + align_up(data.size(), 8));
-  store_be(MutableBytes(out), at, type);
-  store_be(MutableBytes(out), at + 4, static_cast<std::uint32_t>(data.size()));
-  std::ranges::copy(data, out.begin() + static_cast<std::ptrdiff_t>(at + format::kExtensionHead));
-}
-
-void append_feature_names(std::vector<std::byte>& out) {
-  std::array<std::byte, kKnownFeatures.size() * format::kFeatureNameBytes> table{};
-  for (std::size_t i = 0; i < kKnownFeatures.size(); ++i) {
-    const std::size_t at = i * format::kFeatureNameBytes;
-    table[at] = std::byte{kKnownFeatures[i].set};
-    table[at + 1] = std::byte{kKnownFeatures[i].bit};
-    std::ranges::copy(std::as_bytes(std::span(kKnownFeatures[i].name)),
-                      table.begin() + static_cast<std::ptrdiff_t>(at + 2));
-  }
-  append_extension(out, format::extension::feature_names, table);
-}
-
-void store_fields(const Header& header, MutableBytes out) {
-  store_be(out, format::at::magic, format::kMagic);
-  store_be(out, format::at::version, header.version);
-  store_be(out, format::at::cluster_bits, header.cluster_bits);
-  store_be(out, format::at::size, header.size);
-  store_be(out, format::at::crypt_method, header.crypt_method);
-  store_be(out, format::at::l1_size, header.l1_size);
-  store_be(out, format::at::l1_table_offset, header.l1_table_offset.value);
-  store_be(out, format::at::refcount_table_offset, header.refcount_table_offset.value);
-  store_be(out, format::at::refcount_table_clusters, header.refcount_table_clusters);
-  store_be(out, format::at::nb_snapshots, header.nb_snapshots);
-  store_be(out, format::at::snapshots_offset, header.snapshots_offset.value);
-  store_be(out, format::at::incompatible_features, header.incompatible_features);
-  store_be(out, format::at::compatible_features, header.compatible_features);
-  store_be(out, format::at::autoclear_features, header.autoclear_features);
-  store_be(out, format::at::refcount_order, header.refcount_order);
-  store_be(out, format::at::header_length,
-           static_cast<std::uint32_t>(format::kHeaderLength + header.unknown_fields.size()));
-  out[format::at::compression_type] = std::byte{header.compression_type};
-}
-
-}  // namespace
-
-Result<std::vector<std::byte>> serialise_header(const Header& header) {
-  std::vector<std::byte> out;
-  out.reserve(1024);
-  out.resize(format::kHeaderLength);
-  store_fields(header, out);
-  out.insert(out.end(), header.unknown_fields.begin(), header.unknown_fields.end());
-  if (!header.backing_format.empty())
-    append_extension(out, format::extension::backing_format,
-                     std::as_bytes(std::span(header.backing_format)));
-  if (header.geometry().cluster_bytes() >= format::kFeatureNamesClusterMin)
-    append_feature_names(out);
-  for (const UnknownExtension& extension : header.unknown_extensions)
-    append_extension(out, extension.type, extension.data);
-  append_extension(out, format::extension::end, {});
-  if (!header.backing_file.empty()) {
-    store_be(MutableBytes(out), format::at::backing_file_offset, std::uint64_t{out.size()});
-    store_be(MutableBytes(out), format::at::backing_file_size,
-             static_cast<std::uint32_t>(header.backing_file.size()));
-    const Bytes name = std::as_bytes(std::span(header.backing_file));
-    out.insert(out.end(), name.begin(), name.end());
-  }
-  if (out.size() > header.geometry().cluster_bytes()) return os_error(ENOSPC);
-  return out;
 }
 
 }  // namespace sim::qcow2

@@ -92,18 +92,33 @@ struct Header {
   Geometry geometry() const { return {cluster_bits, has_extended_l2()}; }
 };
 
+// What a header is read for.
+enum class HeaderUse : unsigned char {
+  look,    // a corrupt image may be looked at
+  change,  // an image that is marked corrupt is refused
+  check,   // like look; QEMU also lets pass what a repair makes good: no refcount table, more
+           // snapshots than it would open
+};
+
 // Reads a header from the first bytes of a file.  Nothing, without an error, if it needs more of
 // the first cluster than `start` holds: call again with up to a whole cluster (at most 2 MiB).
 // Bytes beyond the end of the file are zeroes.  Every field is checked as QEMU 7.2 does when it
-// opens an image, in the same order and with its words; `writable` images must be consistent.
-// Features that this room does not implement are refused by name.
-Result<std::optional<Header>> parse_header(Bytes start, bool writable);
+// opens an image, in the same order and with its words.  A bitmaps extension whose autoclear bit is
+// not set is checked and forgotten, as by QEMU.
+Result<std::optional<Header>> parse_header(Bytes start, HeaderUse use);
+inline Result<std::optional<Header>> parse_header(Bytes start, bool writable) {
+  return parse_header(start, writable ? HeaderUse::change : HeaderUse::look);
+}
 
 // Reads the header of an open file: parse_header over as much of the first cluster as it needs.
-Task<Result<Header>> read_header(storage::Storage& file, bool writable);
+Task<Result<Header>> read_header(storage::Storage& file, HeaderUse use);
+inline Task<Result<Header>> read_header(storage::Storage& file, bool writable) {
+  return read_header(file, writable ? HeaderUse::change : HeaderUse::look);
+}
 
 // The bytes of the header cluster up to the end of the backing name; the rest of the cluster is
-// zero.  Extensions in QEMU's order.  ENOSPC if they do not fit a cluster.
+// zero.  Extensions in QEMU's order.  Version 2 has room for neither features nor unknown fields.
+// ENOSPC if they do not fit a cluster.
 Result<std::vector<std::byte>> serialise_header(const Header& header);
 
 }  // namespace sim::qcow2

@@ -23,18 +23,18 @@ Image::Image(World& world, std::shared_ptr<storage::Storage> file, Header header
       lock_(world.scheduler),
       landed_(world.scheduler) {}
 
-Task<Result<Header>> read_header(storage::Storage& file, bool writable) {
+Task<Result<Header>> read_header(storage::Storage& file, HeaderUse use) {
   constexpr const char* kContext = "Could not read qcow2 header";
   std::array<std::byte, 1024> start;  // enough for what QEMU writes, with a name of usual length
   if (auto got = co_await file.read(0, start); !got)
     co_return os_error(got.error().number, kContext);
-  CO_TRY(auto parsed, parse_header(start, writable));
+  CO_TRY(auto parsed, parse_header(start, use));
   if (!parsed) {
     const auto bits = load_be<std::uint32_t>(start, format::at::cluster_bits);
     std::vector<std::byte> cluster(std::size_t{1} << bits);
     if (auto got = co_await file.read(0, cluster); !got)
       co_return os_error(got.error().number, kContext);
-    CO_TRY(parsed, parse_header(cluster, writable));
+    CO_TRY(parsed, parse_header(cluster, use));
   }
   CHECK(parsed, "a whole cluster holds the header");
   co_return *std::move(parsed);
