@@ -17,6 +17,9 @@ Image::Image(World& world, std::shared_ptr<storage::Storage> file, Header header
       options_(std::move(options)),
       header_(std::move(header)),
       geometry_(header_.geometry()),
+      format_{.geometry = geometry_,
+              .data_file = header_.has_data_file(),
+              .zero_flag = header_.version >= 3},
       size_(align_down(header_.size, format::kSector)),
       tables_(*file_, geometry_),
       refcounts_(*file_, tables_, header_),
@@ -60,7 +63,22 @@ Task<Result<std::unique_ptr<Image>>> Image::open(World& world,
     if (auto stored = co_await image->store_header(); !stored)
       co_return os_error(stored.error().number, "Could not update qcow2 header");
   }
+  if (image->header_.nb_snapshots > 0) {
+    CO_TRY(image->snapshots_, co_await read_snapshots(*image->file_, image->header_));
+  }
+  CO_TRY_OK(co_await image->load_bitmaps());
+  if (!image->options_.snapshot.empty())
+    CO_TRY_OK(co_await image->show_snapshot(image->options_.snapshot));
   co_return image;
+}
+
+Task<Result<>> Image::show_snapshot(const std::string& id_or_name) {
+  const Snapshot* const snapshot = find_snapshot(id_or_name);
+  if (options_.writable) co_return os_error(EINVAL);
+  if (snapshot == nullptr) co_return os_error(ENOENT, "Can't find snapshot");
+  shown_l1_ = L1{snapshot->l1_table_offset, snapshot->l1_size};
+  size_ = align_down(snapshot->size.value_or(header_.size), format::kSector);
+  co_return ok();
 }
 
 // Writes the whole header cluster.
@@ -124,26 +142,40 @@ Task<Mutex::Held> Image::lock_landed(GuestOffset at, std::uint64_t length) {
 }
 
 // Bytes of one mapped stretch; absent ones come from the backing.
-Task<Result<>> Image::read_piece(const Extent& extent, GuestOffset at, MutableBytes into) {
-  if (extent.kind == Extent::Kind::data) return file_->read(extent.host.value, into);
-  if (extent.kind == Extent::Kind::absent && backing_ != nullptr)
-    return backing_->read(at.value, into);
-  return [](MutableBytes zeroes) -> Task<Result<>> {
-    std::ranges::fill(zeroes, std::byte{0});
-    co_return ok();
-  }(into);
+Task<Result<>> Image::read_piece(const Mapping& mapping, GuestOffset at, MutableBytes into) {
+  switch (mapping.extent.kind) {
+    case Extent::Kind::data:
+      co_return co_await file_->read(mapping.extent.host.value, into);
+    case Extent::Kind::compressed: {
+      std::vector<std::byte> cluster(cluster_size());
+      CO_TRY_OK(co_await read_compressed(mapping.entry.word, cluster));
+      std::ranges::copy(Bytes(cluster).subspan(geometry_.within(at), into.size()), into.begin());
+      co_return ok();
+    }
+    case Extent::Kind::absent:
+      if (backing_ != nullptr) co_return co_await backing_->read(at.value, into);
+      [[fallthrough]];
+    case Extent::Kind::zero:
+      std::ranges::fill(into, std::byte{0});
+      co_return ok();
+  }
 }
 
 Task<Result<>> Image::read(GuestOffset at, MutableBytes into) {
   CO_TRY_OK(check_range(at, into.size()));
+  co_return co_await read_at(at, into);
+}
+
+Task<Result<>> Image::read_at(GuestOffset at, MutableBytes into) {
   while (!into.empty()) {
     auto held = std::make_optional(co_await lock_.lock());
-    CO_TRY(const Extent extent, co_await mapping(at, into.size()));
-    const Landing landing(*this, take_off(at, extent.length, false));
+    CO_TRY(const Mapping found, co_await mapping(at, into.size()));
+    const std::uint64_t length = found.extent.length;
+    const Landing landing(*this, take_off(at, length, false));
     held.reset();
-    CO_TRY_OK(co_await read_piece(extent, at, into.first(extent.length)));
-    into = into.subspan(extent.length);
-    at = at + extent.length;
+    CO_TRY_OK(co_await read_piece(found, at, into.first(length)));
+    into = into.subspan(length);
+    at = at + length;
   }
   co_return ok();
 }
@@ -151,7 +183,8 @@ Task<Result<>> Image::read(GuestOffset at, MutableBytes into) {
 Task<Result<Extent>> Image::status(GuestOffset at, std::uint64_t length) {
   CO_TRY_OK(check_range(at, length));
   const auto held = co_await lock_.lock();
-  co_return co_await mapping(at, length);
+  CO_TRY(const Mapping found, co_await mapping(at, length));
+  co_return found.extent;
 }
 
 Task<Result<>> Image::flush() {
@@ -160,6 +193,9 @@ Task<Result<>> Image::flush() {
   co_return co_await tables_.flush();
 }
 
-Task<Result<>> Image::close() { return flush(); }
+Task<Result<>> Image::close() {
+  CO_TRY_OK(co_await store_bitmaps());
+  co_return co_await flush();
+}
 
 }  // namespace sim::qcow2

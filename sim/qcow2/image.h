@@ -20,6 +20,7 @@
 #include "sim/qcow2/bitmap.h"
 #include "sim/qcow2/create.h"
 #include "sim/qcow2/header.h"
+#include "sim/qcow2/l2_entry.h"
 #include "sim/qcow2/refcounts.h"
 #include "sim/qcow2/snapshot.h"
 #include "sim/qcow2/tables.h"
@@ -184,10 +185,42 @@ class Image {
 
   Image(World& world, std::shared_ptr<storage::Storage> file, Header header, OpenOptions options);
 
+  // The L1 table that requests go through.
+  struct L1 {
+    HostOffset offset;
+    std::uint32_t entries = 0;
+  };
+  L1 l1() const { return shown_l1_ ? *shown_l1_ : L1{header_.l1_table_offset, header_.l1_size}; }
+
+  // A stretch, and the entry that it begins with.
+  struct Mapping {
+    Extent extent;
+    L2Entry entry;
+  };
+
   Result<> check_range(GuestOffset at, std::uint64_t length) const;
   Result<> check_change(GuestOffset at, std::uint64_t length) const;
+  // read() and write() without the check of the range: VM state lies beyond size().  A place that
+  // the L1 table has no entry for is refused with EIO.
+  Task<Result<>> read_at(GuestOffset at, MutableBytes into);
+  Task<Result<>> write_at(GuestOffset at, Bytes from);
   Task<Result<>> store_header();
-  Task<Result<>> read_piece(const Extent& extent, GuestOffset at, MutableBytes into);
+  Task<Result<>> read_piece(const Mapping& mapping, GuestOffset at, MutableBytes into);
+  // Makes an internal snapshot what is read.
+  Task<Result<>> show_snapshot(const std::string& id_or_name);
+
+  // Called for every change of guest data (writes, zero writes, discards, compressed writes),
+  // before it is made.
+  void note_change(GuestOffset, std::uint64_t) {}
+  // At the end of open() and at the start of close().
+  Task<Result<>> load_bitmaps();
+  Task<Result<>> store_bitmaps();
+
+  // Compressed clusters, of which the entry holds place and length.  `cluster` is a whole cluster;
+  // nothing is locked.
+  Task<Result<>> read_compressed(std::uint64_t word, MutableBytes cluster);
+  // Gives up the host clusters that the compressed data touches.  With lock_ held.
+  Task<Result<>> release_compressed(std::uint64_t word, bool discard);
 
   // Flights over any part of [first, end); those that allocate only, if asked.
   Flights::iterator flight_over(std::uint64_t first, std::uint64_t end, bool allocating_only);
@@ -196,20 +229,21 @@ class Image {
   Task<Mutex::Held> lock_landed(GuestOffset at, std::uint64_t length);
 
   // l2.cc, all with lock_ held.
-  Result<Extent> decode(GuestCluster cluster, std::uint64_t entry) const;  // of one cluster
-  Task<Result<HostOffset>> l2_table(GuestCluster cluster);                 // value 0: none
+  Result<Extent> decode(GuestCluster cluster, L2Entry entry) const;  // of one cluster
+  Task<Result<HostOffset>> l2_table(GuestCluster cluster);           // value 0: none
   Task<Result<HostOffset>> l2_table_for_update(GuestCluster cluster);
   Task<Result<HostOffset>> copy_l2_table(HostOffset old);
-  Task<Result<std::uint64_t>> entry(GuestCluster cluster);  // makes the table if there is none
-  Task<Result<>> set_entry(GuestCluster cluster, std::uint64_t entry);
-  Task<Result<Extent>> mapping(GuestOffset at, std::uint64_t length);
-  Task<Result<>> release_entry(std::uint64_t old_entry, bool discard);
+  Task<Result<L2Entry>> entry(GuestCluster cluster);  // makes the table if there is none
+  Task<Result<>> set_entry(GuestCluster cluster, L2Entry entry);
+  Task<Result<Mapping>> mapping(GuestOffset at, std::uint64_t length);
+  // Gives up what an entry that is no longer in its table referred to, of every kind.
+  Task<Result<>> release_entry(L2Entry old, bool discard);
 
   // write.cc
   Task<Result<Piece>> map_for_write(GuestOffset at, std::uint64_t length);
   Task<Result<bool>> extend(Piece& piece, GuestOffset at, std::uint64_t length);
   Task<Result<std::uint64_t>> count_run(GuestCluster first, std::uint64_t most, bool allocate);
-  Task<Result<>> keep(Piece& piece, GuestOffset at, std::uint64_t length, std::uint64_t entry);
+  Task<Result<>> keep(Piece& piece, GuestOffset at, std::uint64_t length, L2Entry entry);
   Task<Result<bool>> allocate(Piece& piece, GuestOffset at, std::uint64_t length);
   Task<Result<>> store(GuestOffset at, Bytes from, const Piece& piece);
   Task<Result<>> fill(GuestOffset from, std::uint64_t length, HostOffset to);
@@ -228,7 +262,9 @@ class Image {
   std::vector<Snapshot> snapshots_;
   std::vector<BitmapInfo> bitmaps_;
   Geometry geometry_;
+  L2Format format_;
   std::uint64_t size_;
+  std::optional<L1> shown_l1_;  // a snapshot's, instead of the active one
   Backing* backing_ = nullptr;
   Tables tables_;
   Refcounts refcounts_;

@@ -12,13 +12,13 @@
 
 namespace sim::qcow2 {
 
-// spec, "COPIED": only such a cluster may be written in place.
-static bool needs_allocation(std::uint64_t entry) {
-  return (entry & format::kOffsetMask) == 0 || (entry & format::kCopied) == 0;
-}
-
 Task<Result<>> Image::write(GuestOffset at, Bytes from) {
   CO_TRY_OK(check_change(at, from.size()));
+  co_return co_await write_at(at, from);
+}
+
+Task<Result<>> Image::write_at(GuestOffset at, Bytes from) {
+  note_change(at, from.size());
   while (!from.empty()) {
     auto held = std::make_optional(co_await lock_.lock());
     const std::uint64_t first = align_down(at.value, cluster_size());
@@ -70,10 +70,10 @@ Task<Result<Image::Piece>> Image::map_for_write(GuestOffset at, std::uint64_t le
 // Adds clusters of one kind at `at`, where the piece ends; false if none can be adjacent to it.
 Task<Result<bool>> Image::extend(Piece& piece, GuestOffset at, std::uint64_t length) {
   const GuestCluster cluster = geometry_.cluster_of(at);
-  CO_TRY(const std::uint64_t present, co_await entry(cluster));
+  CO_TRY(const L2Entry present, co_await entry(cluster));
   CO_TRY_OK(decode(cluster, present));
-  if (needs_allocation(present)) co_return co_await allocate(piece, at, length);
-  const HostOffset host = HostOffset{present & format::kOffsetMask} + geometry_.within(at);
+  if (!format_.in_place(present)) co_return co_await allocate(piece, at, length);
+  const HostOffset host = present.host() + geometry_.within(at);
   if (piece.length > 0 && host != piece.host + piece.length) co_return false;
   CO_TRY_OK(co_await keep(piece, at, length, present));
   co_return true;
@@ -86,34 +86,33 @@ Task<Result<std::uint64_t>> Image::count_run(GuestCluster first, std::uint64_t m
   const std::uint64_t stretch =
       std::min(cluster_size(), format::kL2StretchBytes) / format::kEntryBytes;
   most = std::min(most, stretch - geometry_.l2_index(first) % stretch);
-  std::uint64_t expected = 0;
+  HostOffset expected;
   std::uint64_t count = 0;
   for (; count < most; ++count) {
-    CO_TRY(const std::uint64_t present, co_await entry(first + count));
-    if (needs_allocation(present) != to_allocate || !decode(first + count, present)) break;
-    const std::uint64_t host = present & format::kOffsetMask;
-    if (!to_allocate && count > 0 && host != expected) break;
-    expected = host + cluster_size();
+    CO_TRY(const L2Entry present, co_await entry(first + count));
+    if (format_.in_place(present) == to_allocate || !decode(first + count, present)) break;
+    if (!to_allocate && count > 0 && present.host() != expected) break;
+    expected = present.host() + cluster_size();
   }
   co_return count;
 }
 
 // Clusters that stay where they are.  A zero flag goes, and with it what the cluster held.
 Task<Result<>> Image::keep(Piece& piece, GuestOffset at, std::uint64_t length,
-                           std::uint64_t first_entry) {
+                           L2Entry first_entry) {
   const GuestCluster first = geometry_.cluster_of(at);
   CO_TRY(const std::uint64_t clusters,
          co_await count_run(first, geometry_.clusters_for(geometry_.within(at) + length), false));
-  std::uint64_t last_entry = first_entry;
+  L2Entry last_entry = first_entry;
   for (std::uint64_t i = 0; i < clusters; ++i) {
     CO_TRY(last_entry, co_await entry(first + i));
-    piece.link |= (last_entry & format::kZero) != 0;
+    piece.link |= (last_entry.word & format::kZero) != 0;
   }
   if (piece.length == 0) {
-    piece.host = HostOffset{first_entry & format::kOffsetMask} + geometry_.within(at);
-    piece.copy_head = (first_entry & format::kZero) != 0;
+    piece.host = first_entry.host() + geometry_.within(at);
+    piece.copy_head = (first_entry.word & format::kZero) != 0;
   }
-  piece.copy_tail = (last_entry & format::kZero) != 0;
+  piece.copy_tail = (last_entry.word & format::kZero) != 0;
   piece.length += std::min(length, clusters * cluster_size() - geometry_.within(at));
   co_return ok();
 }
@@ -160,11 +159,12 @@ Task<Result<>> Image::fill(GuestOffset from, std::uint64_t length, HostOffset to
   constexpr std::uint64_t kBufferBytes = 65536;
   std::unique_ptr<std::byte[]> buffer;
   while (length > 0) {
-    Extent extent;
+    Mapping found;
     {
       const auto held = co_await lock_.lock();
-      CO_TRY(extent, co_await mapping(from, length));
+      CO_TRY(found, co_await mapping(from, length));
     }
+    Extent& extent = found.extent;
     if (extent.kind == Extent::Kind::zero ||
         (extent.kind == Extent::Kind::absent && backing_ == nullptr)) {
       CO_TRY_OK(co_await file_->write_zeroes(to.value, extent.length, false));
@@ -172,7 +172,7 @@ Task<Result<>> Image::fill(GuestOffset from, std::uint64_t length, HostOffset to
       extent.length = std::min(extent.length, kBufferBytes);
       if (!buffer) buffer = std::make_unique_for_overwrite<std::byte[]>(extent.length);
       const MutableBytes part(buffer.get(), extent.length);
-      CO_TRY_OK(co_await read_piece(extent, from, part));
+      CO_TRY_OK(co_await read_piece(found, from, part));
       CO_TRY_OK(co_await file_->write(to.value, part));
     }
     from = from + extent.length;
@@ -189,15 +189,15 @@ Task<Result<>> Image::link(GuestOffset at, const Piece& piece) {
   const GuestCluster first = geometry_.cluster_of(at);
   const std::uint64_t head = geometry_.within(at);
   const std::uint64_t clusters = geometry_.clusters_for(head + piece.length);
-  std::vector<std::uint64_t> replaced;  // shared clusters that this image no longer uses
+  std::vector<L2Entry> replaced;  // what this image no longer uses
   for (std::uint64_t i = 0; i < clusters; ++i) {
     const std::uint64_t host = piece.host.value - head + (i << geometry_.cluster_bits);
-    CO_TRY(const std::uint64_t old, co_await entry(first + i));
-    if ((old & format::kOffsetMask) != 0 && (old & format::kOffsetMask) != host)
+    CO_TRY(const L2Entry old, co_await entry(first + i));
+    if (old.compressed() || (format_.placed(old) && old.host().value != host))
       replaced.push_back(old);
-    CO_TRY_OK(co_await set_entry(first + i, host | format::kCopied));
+    CO_TRY_OK(co_await set_entry(first + i, {.word = host | format::kCopied}));
   }
-  for (const std::uint64_t old : replaced) CO_TRY_OK(co_await release_entry(old, false));
+  for (const L2Entry old : replaced) CO_TRY_OK(co_await release_entry(old, false));
   co_return ok();
 }
 

@@ -11,6 +11,7 @@ namespace sim::qcow2 {
 
 Task<Result<>> Image::write_zeroes(GuestOffset at, std::uint64_t length, bool unmap) {
   CO_TRY_OK(check_change(at, length));
+  note_change(at, length);
   const std::uint64_t end = at.value + length;
   while (at.value < end) {
     const std::uint64_t within = geometry_.within(at);
@@ -35,8 +36,8 @@ Task<Result<>> Image::zero_part(GuestOffset at, std::uint64_t length, bool unmap
   CO_TRY(const bool rest, co_await rest_is_zero(at, length));
   if (rest) {
     const auto held = co_await lock_landed(at, length);
-    CO_TRY(const Extent now, co_await mapping(at, 1));  // it may have been written meanwhile
-    if (now.kind != Extent::Kind::data)
+    CO_TRY(const Mapping now, co_await mapping(at, 1));  // it may have been written meanwhile
+    if (now.extent.kind == Extent::Kind::absent || now.extent.kind == Extent::Kind::zero)
       co_return co_await zero_clusters(geometry_.cluster_of(at), 1, unmap);
   }
   const std::vector<std::byte> zeroes(length);
@@ -47,9 +48,10 @@ Task<Result<>> Image::zero_part(GuestOffset at, std::uint64_t length, bool unmap
 Task<Result<bool>> Image::rest_is_zero(GuestOffset at, std::uint64_t length) {
   {
     const auto held = co_await lock_.lock();
-    CO_TRY(const Extent present, co_await mapping(at, 1));
-    if (present.kind == Extent::Kind::data) co_return false;
-    if (present.kind == Extent::Kind::zero || backing_ == nullptr) co_return true;
+    CO_TRY(const Mapping present, co_await mapping(at, 1));
+    if (present.extent.kind == Extent::Kind::data) co_return false;
+    if (present.extent.kind == Extent::Kind::compressed) co_return false;
+    if (present.extent.kind == Extent::Kind::zero || backing_ == nullptr) co_return true;
   }
   const std::uint64_t first = align_down(at.value, cluster_size());
   const std::uint64_t end = std::min(first + cluster_size(), size_);
@@ -67,10 +69,10 @@ Task<Result<bool>> Image::rest_is_zero(GuestOffset at, std::uint64_t length) {
 Task<Result<>> Image::zero_clusters(GuestCluster first, std::uint64_t count, bool unmap) {
   for (std::uint64_t i = 0; i < count; ++i) {
     const GuestCluster cluster = first + i;
-    CO_TRY(const std::uint64_t old, co_await entry(cluster));
+    CO_TRY(const L2Entry old, co_await entry(cluster));
     CO_TRY_OK(decode(cluster, old));
-    const bool gives_up = unmap && (old & format::kOffsetMask) != 0;
-    const std::uint64_t now = (gives_up ? 0 : old) | format::kZero;
+    const bool gives_up = old.compressed() || (unmap && format_.placed(old));
+    const L2Entry now{.word = (gives_up ? 0 : old.word) | format::kZero};
     if (now == old) continue;
     CO_TRY_OK(co_await set_entry(cluster, now));
     if (gives_up) CO_TRY_OK(co_await release_entry(old, true));
@@ -84,6 +86,7 @@ Task<Result<>> Image::discard(GuestOffset at, std::uint64_t length) {
   std::uint64_t end = at.value + length;
   if (end != size_) end = align_down(end, cluster_size());
   if (first >= end) co_return ok();
+  note_change({first}, end - first);
   const auto held = co_await lock_landed({first}, end - first);
   co_return co_await discard_clusters(geometry_.cluster_of(GuestOffset{first}),
                                       geometry_.clusters_for(end - first));
@@ -94,11 +97,12 @@ Task<Result<>> Image::discard(GuestOffset at, std::uint64_t length) {
 Task<Result<>> Image::discard_clusters(GuestCluster first, std::uint64_t count) {
   for (std::uint64_t i = 0; i < count; ++i) {
     const GuestCluster cluster = first + i;
-    CO_TRY(const std::uint64_t old, co_await entry(cluster));
+    CO_TRY(const L2Entry old, co_await entry(cluster));
     CO_TRY_OK(decode(cluster, old));
-    const bool allocated = (old & format::kOffsetMask) != 0;
-    if (old == format::kZero || (!allocated && backing_ == nullptr)) continue;
-    CO_TRY_OK(co_await set_entry(cluster, format::kZero));
+    const bool allocated = old.compressed() || format_.placed(old);
+    const L2Entry now{.word = format::kZero};
+    if (old == now || (!allocated && backing_ == nullptr)) continue;
+    CO_TRY_OK(co_await set_entry(cluster, now));
     CO_TRY_OK(co_await release_entry(old, true));
   }
   co_return ok();
