@@ -7,6 +7,7 @@
 
 #include "sim/base/check.h"
 #include "sim/qcow2/format.h"
+#include "sim/qcow2/stored_count.h"
 
 namespace sim::qcow2 {
 
@@ -41,53 +42,15 @@ Task<Result<Refcounts::Place>> Refcounts::place_of(HostOffset block, HostCluster
   co_return Place{found, index % per_slice};
 }
 
-// spec, "Refcount block": counts of 8 bits and more are big-endian, smaller ones are packed from
-// the low end of each byte.
 std::uint64_t Refcounts::load(const Place& place) const {
-  const Bytes bytes = place.slice->bytes;
-  const std::uint64_t width = std::uint64_t{1} << order_;
-  switch (order_) {
-    case 3:
-      return std::to_integer<std::uint64_t>(bytes[place.index]);
-    case 4:
-      return load_be<std::uint16_t>(bytes, place.index * 2);
-    case 5:
-      return load_be<std::uint32_t>(bytes, place.index * 4);
-    case 6:
-      return load_be<std::uint64_t>(bytes, place.index * 8);
-    default: {
-      const std::uint64_t bit = place.index * width;
-      return std::to_integer<std::uint64_t>(bytes[bit / 8] >> (bit % 8)) &
-             ((std::uint64_t{1} << width) - 1);
-    }
-  }
+  return load_count(place.slice->bytes, place.index, order_);
 }
 
 void Refcounts::store(const Place& place, std::uint64_t count) {
-  const MutableBytes bytes = place.slice->bytes;
-  const std::uint64_t width = std::uint64_t{1} << order_;
-  const std::uint64_t bit = place.index * width;
-  switch (order_) {
-    case 3:
-      bytes[place.index] = static_cast<std::byte>(count);
-      break;
-    case 4:
-      store_be(bytes, place.index * 2, static_cast<std::uint16_t>(count));
-      break;
-    case 5:
-      store_be(bytes, place.index * 4, static_cast<std::uint32_t>(count));
-      break;
-    case 6:
-      store_be(bytes, place.index * 8, count);
-      break;
-    default: {
-      const auto mask = static_cast<std::byte>(((1U << width) - 1) << (bit % 8));
-      bytes[bit / 8] =
-          (bytes[bit / 8] & ~mask) | (static_cast<std::byte>(count << (bit % 8)) & mask);
-    }
-  }
+  store_count(place.slice->bytes, place.index, order_, count);
+  const std::uint64_t bit = place.index << order_;
   tables_.changed(*place.slice, Tables::Kind::refcounts, bit / 8,
-                  std::max<std::uint64_t>(width / 8, 1));
+                  std::max<std::uint64_t>((std::uint64_t{1} << order_) / 8, 1));
 }
 
 Task<Result<std::uint64_t>> Refcounts::count(HostCluster cluster) {
@@ -121,7 +84,7 @@ Task<Result<HostCluster>> Refcounts::find_run(std::uint64_t clusters) {
 // how many; the first that cannot be changed (it is 0, or as high as it can be) ends it.
 std::uint64_t Refcounts::change_some(Place place, HostCluster cluster, std::uint64_t most,
                                      Change change) {
-  const std::uint64_t limit = UINT64_MAX >> (64 - (std::uint64_t{1} << order_));
+  const std::uint64_t limit = count_limit(order_);
   const std::uint64_t per_slice = (tables_.slice_bytes() * 8) >> order_;
   std::uint64_t done = 0;
   for (; done < most && place.index < per_slice; ++done, ++place.index) {
