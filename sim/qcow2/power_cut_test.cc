@@ -1,0 +1,164 @@
+// The power goes at every moment of every short sequence of operations, and any of what was not
+// flushed is lost: the image opens, a check finds at worst leaks, flushed data is there.
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "sim/qcow2/sweep_for_test.h"
+#include "sim/storage/power_cut.h"
+
+namespace sim::qcow2 {
+namespace {
+
+using storage::MemoryFile;
+using storage::PowerCut;
+using testing::Op;
+using testing::Shape;
+using testing::Subject;
+
+const std::vector<Shape>& shapes() {
+  static const std::vector<Shape> kShapes = {
+      {.name = "512-byte clusters", .create = {.size = 64 << 10, .cluster_bits = 9}},
+      {.name = "4 KiB clusters", .create = {.size = 128 << 10, .cluster_bits = 12}},
+      {.name = "over a backing file",
+       .create =
+           {.size = 64 << 10, .cluster_bits = 10, .backing_file = "b", .backing_format = "raw"},
+       .backed = true},
+      {.name = "1-bit counts",
+       .create = {.size = 64 << 10, .cluster_bits = 9, .refcount_order = 0}},
+      // A block of 64-bit counts covers 64 clusters: the operations need a second one.
+      {.name = "64-bit counts",
+       .create = {.size = 64 << 10, .cluster_bits = 9, .refcount_order = 6},
+       .filler = 44},
+      {.name = "version 2", .create = {.size = 64 << 10, .cluster_bits = 9, .version = 2}},
+      {.name = "lazy refcounts",
+       .create = {.size = 64 << 10, .cluster_bits = 9, .lazy_refcounts = true}},
+      {.name = "extended L2",
+       .create = {.size = 512 << 10, .cluster_bits = 14, .extended_l2 = true}},
+  };
+  return kShapes;
+}
+
+class PowerCutTest : public ::testing::TestWithParam<Shape> {
+ protected:
+  // All sequences of one to `length` operations, in turn.
+  static void for_each_sequence(std::size_t length,
+                                const std::function<void(const std::vector<Op>&)>& visit) {
+    std::vector<Op> ops;
+    const std::function<void()> extend = [&] {
+      if (!ops.empty()) visit(ops);
+      if (ops.size() == length) return;
+      for (const Op op : testing::kOps) {
+        ops.push_back(op);
+        extend();
+        ops.pop_back();
+      }
+    };
+    extend();
+  }
+
+  // Prepares the subject once; every sequence starts from a copy.
+  void prepare() {
+    subject_ = std::make_unique<Subject>(GetParam());
+    const auto made = run(world_, subject_->prepare(world_, prepared_));
+    if (!made && made.error().number == ENOTSUP) GTEST_SKIP() << made.error().desc;
+    ASSERT_TRUE(made.ok()) << made.error().desc;
+  }
+
+  void sequence(const std::vector<Op>& ops) {
+    subject_ = std::make_unique<Subject>(GetParam());
+    const auto file = std::make_shared<MemoryFile>();
+    ASSERT_TRUE(run(world_, subject_->prepare(world_, file)).ok());
+    const auto cut = std::make_shared<PowerCut>(file);
+    cut->before_flush([&] { cut_here(*cut, ops); });
+    ASSERT_TRUE(run(world_, subject_->open(world_, cut)).ok());
+    std::uint8_t step = 0;
+    for (const Op op : ops) {
+      const auto done = run(world_, subject_->perform(op, ++step));
+      if (!done && done.error().number == ENOTSUP) return subject_->drop();
+      if (!done) refused_.insert(std::string(name_of(op)) + ": " + done.error().desc);
+    }
+    cut_here(*cut, ops);
+    const auto closed = run(world_, subject_->close());
+    EXPECT_TRUE(closed.ok()) << closed.error().desc;
+    cut_here(*cut, ops);
+  }
+
+  // Tries what may be lost: everything, nothing, all subsets if they are few, else each single
+  // change lost or kept, each moment, and some drawn.
+  void cut_here(PowerCut& cut, const std::vector<Op>& ops) {
+    constexpr std::size_t kAllSubsets = 5;
+    constexpr int kDrawn = 12;
+    const std::size_t count = cut.unflushed();
+    std::set<std::vector<bool>> tries;
+    if (count <= kAllSubsets) {
+      for (std::uint64_t bits = 0; bits < std::uint64_t{1} << count; ++bits) {
+        std::vector<bool> kept(count);
+        for (std::size_t i = 0; i < count; ++i) kept[i] = (bits >> i & 1) != 0;
+        tries.insert(kept);
+      }
+    } else {
+      for (std::size_t i = 0; i < count; ++i) {
+        std::vector<bool> kept(count, false), lost(count, true), until(count, true);
+        kept[i] = true;
+        lost[i] = false;
+        std::fill(until.begin() + static_cast<std::ptrdiff_t>(i), until.end(), false);
+        tries.insert({kept, lost, until});
+      }
+      tries.insert(std::vector<bool>(count, true));
+    }
+    for (const std::vector<bool>& kept : tries) {
+      std::string spelt;
+      for (const bool one : kept) spelt += one ? '+' : '-';
+      judge(run(other_world_, cut.after_cut([&](std::size_t i) { return kept[i]; })), ops, spelt);
+    }
+    for (int i = 0; count > 0 && i < kDrawn; ++i) {
+      Rng rng(static_cast<std::uint64_t>(i));
+      judge(run(other_world_, cut.after_cut(rng)), ops, "drawn " + std::to_string(i));
+    }
+  }
+
+  void judge(const Result<std::shared_ptr<MemoryFile>>& left, const std::vector<Op>& ops,
+             const std::string& kept) {
+    ++judged_;
+    ASSERT_TRUE(left.ok());
+    const std::string what = subject_->judge(other_world_, *left);
+    if (what.empty() || ++failures_ > 5) return;
+    ADD_FAILURE() << GetParam().name << ": " << spell(ops) << "; kept " << kept << "; " << what;
+  }
+
+  World world_{1};
+  World other_world_{2};
+  std::unique_ptr<Subject> subject_;
+  std::shared_ptr<MemoryFile> prepared_ = std::make_shared<MemoryFile>();
+  std::set<std::string> refused_;
+  std::uint64_t judged_ = 0, failures_ = 0;
+};
+
+TEST_P(PowerCutTest, LeavesAnImageThatIsWholeOrLeaks) {
+  ASSERT_NO_FATAL_FAILURE(prepare());
+  if (IsSkipped()) return;
+  for_each_sequence(3, [&](const std::vector<Op>& ops) {
+    if (failures_ < 5) sequence(ops);
+  });
+  std::string refused;
+  for (const std::string& one : refused_) refused += one + "\n";
+  EXPECT_EQ(refused, "");
+  RecordProperty("judged", std::to_string(judged_));
+  std::printf("%llu images judged\n", static_cast<unsigned long long>(judged_));
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, PowerCutTest, ::testing::ValuesIn(shapes()),
+                         [](const auto& shape) {
+                           std::string name = shape.param.name;
+                           std::erase_if(name, [](char c) { return !std::isalnum(c); });
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace sim::qcow2
