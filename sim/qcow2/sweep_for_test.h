@@ -6,6 +6,7 @@
 #include <array>
 #include <bitset>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -103,11 +104,14 @@ class Sectors {
 
   // What of `read` cannot be, in words; empty if all can.
   std::string judge(const std::vector<std::byte>& read) const {
-    for (std::size_t at = 0; at < read.size(); ++at) {
-      const auto value = std::to_integer<std::uint8_t>(read[at]);
+    for (std::size_t at = 0; at < read.size(); at += format::kSector) {
+      const Bytes bytes = Bytes(read).subspan(at, format::kSector);
+      const auto value = std::to_integer<std::uint8_t>(bytes[0]);
       const std::size_t sector = at / format::kSector;
-      if (sector < may_.size() ? may_[sector].test(value) : value == 0) continue;
-      std::string text = "byte " + std::to_string(at) + " reads as " + std::to_string(value);
+      const bool uniform = std::memcmp(&bytes[0], &bytes[1], bytes.size() - 1) == 0;
+      if (uniform && (sector < may_.size() ? may_[sector].test(value) : value == 0)) continue;
+      std::string text = "byte " + std::to_string(at) + " reads as " + std::to_string(value) +
+                         (uniform ? "" : " and more");
       for (std::size_t v = 0; sector < may_.size() && v < 256; ++v)
         if (may_[sector].test(v)) text += ", may be " + std::to_string(v);
       return text;
@@ -145,7 +149,8 @@ struct Shape {
   std::uint64_t filler = 0;  // clusters written at the end of the disk before anything else
 };
 
-// An image of a Shape with something of everything in it, and what it may read as.
+// An image of a Shape with something of everything in it, and what it may read as.  Copies do not
+// share the open image: they are of the model, for copies of the file.
 class Subject {
  public:
   static constexpr std::uint64_t kSnapshotsMax = 8;
@@ -181,7 +186,8 @@ class Subject {
   }
 
   Task<Result<>> open(World& world, std::shared_ptr<storage::Storage> file) {
-    CO_TRY(image_, co_await Image::open(world, std::move(file), true));
+    CO_TRY(auto image, co_await Image::open(world, std::move(file), true));
+    image_ = std::move(image);
     if (shape_.backed) image_->set_backing(&backing_);
     co_return ok();
   }
@@ -371,7 +377,7 @@ class Subject {
   Sectors disk_;
   Nines backing_;
   std::vector<Held> snapshots_;
-  std::unique_ptr<Image> image_;
+  std::shared_ptr<Image> image_;  // null: not open
 };
 
 }  // namespace sim::qcow2::testing

@@ -93,7 +93,10 @@ Task<Result<>> Tables::write_back() {
   constexpr std::array<Kind, 3> kDown = {Kind::l2, Kind::l1, Kind::refcounts};
   for (const Kind kind : order_ == Order::mappings_first ? kDown : kUp) {
     if (!any_dirty(kind)) continue;
-    if (unflushed_) CO_TRY_OK(co_await file_.flush());
+    if (unflushed_ || (data_unflushed_ && kind != Kind::refcounts)) {
+      CO_TRY_OK(co_await file_.flush());
+      data_unflushed_ = false;
+    }
     unflushed_ = true;
     CO_TRY_OK(co_await write_kind(kind));
   }
@@ -104,7 +107,7 @@ Task<Result<>> Tables::write_back() {
 Task<Result<>> Tables::flush() {
   CO_TRY_OK(co_await write_back());
   CO_TRY_OK(co_await file_.flush());
-  unflushed_ = false;
+  unflushed_ = data_unflushed_ = false;
   co_return ok();
 }
 

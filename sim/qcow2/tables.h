@@ -57,6 +57,10 @@ class Tables {
   // Drops what is known of clusters that are tables no longer.
   void forget(HostOffset start, std::uint64_t clusters);
 
+  // To be called when data was written that entries, set afterwards, will show: it reaches the file
+  // before them.
+  void data_written() { data_unflushed_ = true; }
+
   // To be called before a change of counts: writes back what must go first.
   Task<Result<>> require(Order order);
   // Writes everything that has changed, in order, with a flush of the file between the stages.
@@ -77,7 +81,8 @@ class Tables {
   Slices slices_;
   std::uint64_t uses_ = 0;
   Order order_ = Order::any;
-  bool unflushed_ = false;  // a stage was written since the file was flushed
+  bool unflushed_ = false;       // a stage was written since the file was flushed
+  bool data_unflushed_ = false;  // so was data that entries are to show
 };
 
 }  // namespace sim::qcow2

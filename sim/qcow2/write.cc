@@ -186,6 +186,7 @@ Task<Result<>> Image::fill(GuestOffset from, std::uint64_t length, HostOffset to
 // refers to.
 Task<Result<>> Image::link(GuestOffset at, const Piece& piece) {
   const auto held = co_await lock_.lock();
+  tables_.data_written();
   const GuestCluster first = geometry_.cluster_of(at);
   const std::uint64_t head = geometry_.within(at);
   const std::uint64_t clusters = geometry_.clusters_for(head + piece.length);
