@@ -48,6 +48,8 @@ static std::string_view text_of(int number) {
       return "File too large";
     case ENOSPC:
       return "No space left on device";
+    case ERANGE:
+      return "Numerical result out of range";
     case EROFS:
       return "Read-only file system";
     case ENOTSUP:

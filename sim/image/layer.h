@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "sim/base/bytes.h"
@@ -28,6 +29,11 @@ struct Status {
 
 class Layer {
  public:
+  struct Place {
+    std::string path, name;  // as path() and name() say
+    std::shared_ptr<storage::Storage> file;
+  };
+
   virtual ~Layer() = default;
 
   // Ranges lie within size(); what a layer does not have comes from the one below, zeroes beyond
@@ -42,43 +48,64 @@ class Layer {
   virtual Task<Result<>> resize(std::uint64_t size, qcow2::Preallocation preallocation) = 0;
   // The longest known stretch of one kind from `offset`, at most `length` (> 0, within size()).
   virtual Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) = 0;
-  // Writes back what is cached.  Called once, before the layer goes; a layer that was opened for
-  // writing and is not closed loses what was not flushed.
+  // Writes back what is cached, here and below.  Called once, before the layer goes; a layer that
+  // was opened for writing and is not closed loses what was not flushed.
   virtual Task<Result<>> close() = 0;
 
   virtual std::uint64_t size() const = 0;          // virtual, bytes
   virtual std::uint64_t cluster_size() const = 0;  // 0: raw
   virtual const char* format() const = 0;          // "raw", "qcow2"
   virtual qcow2::Image* qcow2() { return nullptr; }
+  // The external data file; null: there is none.
+  virtual const std::shared_ptr<storage::Storage>& data_file() const;
 
   // The path that was opened (absolute, as it was composed; links are not resolved).
   const std::string& path() const { return path_; }
+  // The same as QEMU shows it: a name as it was typed, or composed from that and what the image
+  // above says.
+  const std::string& name() const { return name_; }
   const std::shared_ptr<storage::Storage>& file() const { return file_; }
 
   Layer* backing() const { return backing_.get(); }
   // Replaces what is below; null: nothing.
   virtual void set_backing(std::unique_ptr<Layer> backing) { backing_ = std::move(backing); }
+  // Hands over what is below; there is nothing then.
+  std::unique_ptr<Layer> take_backing();
 
  protected:
-  Layer(std::string path, std::shared_ptr<storage::Storage> file)
-      : path_(std::move(path)), file_(std::move(file)) {}
+  explicit Layer(Place place)
+      : path_(std::move(place.path)), name_(std::move(place.name)), file_(std::move(place.file)) {}
+
+  // Called by whatever changes the layer: its status is not what it was.
+  void forget() { known_ = {}; }
 
  private:
-  std::string path_;
+  friend Task<Result<Status>> status_of_layer(Layer& layer, std::uint64_t offset,
+                                              std::uint64_t length);
+
+  std::string path_, name_;
   std::shared_ptr<storage::Storage> file_;
   std::unique_ptr<Layer> backing_;
+  Status known_ = {};  // the stretch that was last asked for, from `known_at_`; length 0: none
+  std::uint64_t known_at_ = 0;
 };
 
-// What a stretch is when the whole chain from `top` down is looked at, and which layer decides:
-// depth 0 is `top`; `allocated` is false where no layer has it (it reads as zeroes, depth is the
-// number of layers then).
+// Layer::status, remembered: going through a layer from front to back looks at each of its
+// stretches once, in whatever pieces.
+Task<Result<Status>> status_of_layer(Layer& layer, std::uint64_t offset, std::uint64_t length);
+
+// What a stretch is when the whole chain from `top` down is looked at, and the depth of the layer
+// that decides (0 is `top`): one that has it, or one that has not where nothing lies below it, or
+// something that is too short; then it reads as zeroes.
 struct ChainStatus {
-  Status status;
+  Status status = {};
   std::uint32_t depth = 0;
+  Layer* layer = nullptr;  // the one that decides
 };
 Task<Result<ChainStatus>> status_of_chain(Layer& top, std::uint64_t offset, std::uint64_t length);
 
-// The same from `top` down to, but not including, `base` (null: the whole chain).
+// The same from `top` down to, but not including, `base` (null: the whole chain).  Where `base`
+// would decide, the status is neither allocated nor zero, and layer is `base`.
 Task<Result<ChainStatus>> status_above(Layer& top, const Layer* base, std::uint64_t offset,
                                        std::uint64_t length);
 

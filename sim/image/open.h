@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "sim/base/json.h"
 #include "sim/base/result.h"
 #include "sim/image/layer.h"
 #include "sim/storage/storage.h"
@@ -26,15 +25,20 @@ struct Policy {
 inline constexpr std::uint32_t kChainMax = 200;
 
 struct OpenRequest {
-  std::string filename = {};  // as it was typed; relative names start at the working directory
-  std::string format =
-      {};             // empty: recognised by the first bytes, as qemu-img does for a named file
-  Json options = {};  // --image-opts, as a nested object; used instead of the two above
+  // As it was typed; relative names start at the working directory.  "file:NAME" and "json:{…}" are
+  // understood.
+  std::string filename = {};
+  // Empty: recognised by the first bytes, as qemu-img does for a named file.
+  std::string format = {};
+  bool image_opts = false;  // the filename is an option string (--image-opts)
   bool writable = false;
-  bool with_backing = true;  // false: the layer alone
-  bool backing_writable = false;
-  std::string snapshot = {};  // shows an internal snapshot (-l)
-  bool force_share = false;   // -U
+  bool with_backing = true;       // false: the layer alone
+  bool backing_writable = false;  // of the layer right below
+  std::string snapshot = {};      // shows an internal snapshot (-l)
+  bool force_share = false;       // -U
+  // Nobody will ask for the guest's data: an encrypted image is opened without its key, an external
+  // data file is not opened (QEMU's BDRV_O_NO_IO).  What is read is undefined.
+  bool metadata_only = false;
 };
 
 // Everything that opening needs to know about where it runs.
@@ -47,14 +51,24 @@ struct Context {
 };
 
 // Errors name the file, the structure, the offset and the cure, in one line; for what QEMU refuses
-// too they are QEMU's words.
+// too they are QEMU's words ("Could not open 'NAME': …").
 Task<Result<std::unique_ptr<Layer>>> open_chain(const Context& context, OpenRequest request);
 
-// `name` from the working directory, without "." and ".." (links are not resolved).
+// `name` from the working directory, without "." and ".." (a link at its end is not resolved).
 std::string absolute(const Context& context, const std::string& name);
 
-// The path that a name inside the image at `image_path` means; refused if the policy forbids it.
+// Refuses `path`, to which the image at `image_path` refers, if the policy forbids it.
+Result<> confine(const Context& context, const std::string& image_path, const std::string& path);
+
+// The path that the backing file's name inside the image at `image_path` means; refused if the
+// policy forbids it.
 Result<std::string> follow(const Context& context, const std::string& image_path,
                            const std::string& name);
+
+// The name that QEMU would show for it: `name`, or the directory of `image_name` and `name`.
+std::string compose_name(const std::string& image_name, const std::string& name);
+
+// True if a protocol stands in front ("nbd:…", "json:…").
+bool has_protocol(const std::string& name);
 
 }  // namespace sim::image

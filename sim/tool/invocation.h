@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include "sim/base/json.h"
 #include "sim/base/result.h"
 #include "sim/image/open.h"
+#include "sim/image/options.h"
 #include "sim/tool/tool.h"
 
 namespace sim::tool {
@@ -32,12 +34,13 @@ class Invocation {
   Invocation(const Surroundings& surroundings, World& world, std::string command,
              std::vector<std::string> arguments);
 
-  // Takes the arguments apart by `options` and the common ones.  Options and names may be mixed,
-  // short ones joined ("-qf" "raw"), long ones abbreviated if that is unambiguous, "--" ends them.
-  // An error is said (one line and where to find help) and the exit code returned.
+  // Takes the arguments apart by `options` and the common ones; an option of the command hides a
+  // common one of the same letter or name.  Options and names may be mixed, short ones joined
+  // ("-qf" "raw"), long ones abbreviated if that is unambiguous, "--" ends them.  An error is said
+  // (one line and where to find help) and the exit code returned; so is help, with code 0.
   std::optional<int> parse(const std::vector<Option>& options);
 
-  // Of what was parsed: an option is known by its long name, or by its letter if it has none.
+  // Of what was parsed: an option is known by its long name and by its letter.
   bool has(std::string_view option) const;
   std::string value(std::string_view option, std::string fallback = {}) const;  // the last one
   std::vector<std::string> values(std::string_view option) const;               // all, in order
@@ -45,6 +48,7 @@ class Invocation {
 
   bool quiet() const { return has("q"); }
   image::Context& context() { return context_; }
+  const image::Context& context() const { return context_; }
   const Surroundings& surroundings() const { return surroundings_; }
   const std::string& command() const { return command_; }
   World& world() { return context_.world; }
@@ -54,22 +58,39 @@ class Invocation {
   void complain(std::string_view text) const;  // "understudy image: TEXT\n" on stderr
   // Says why, and gives `code`.
   int fail(std::string_view text, int code = 1) const;
+  // The same for a bad command line: a second line says where to find help.
+  int bad_usage(std::string_view text) const;
 
   // The request that -f, -U, --image-opts and a name make.
   image::OpenRequest request(const std::string& name, bool writable) const;
 
  private:
+  struct Given {
+    Option option;
+    std::string value;
+  };
+
+  Result<> take_long(std::string_view argument, const std::vector<Option>& options);
+  Result<> take_short(std::string_view argument, const std::vector<Option>& options);
+  Result<> take(const Option& option, std::optional<std::string> value, std::string_view argument);
+  Result<> add_objects();
+  Result<> add_secret(const Json& object);
+  void print_help(const std::vector<Option>& options) const;
+
   const Surroundings& surroundings_;
   image::Context context_;
   std::string command_;
   std::vector<std::string> arguments_;
-  std::vector<std::pair<std::string, std::string>> given_;
+  std::size_t next_ = 0;  // of arguments_
+  std::vector<Given> given_;
   std::vector<std::string> names_;
 };
 
-// "a=b,c=d,,e" as QEMU's option strings are read: commas doubled to be meant, a key without a value
-// is "on"; dotted keys make nested objects, which --image-opts wants.
-Result<std::vector<std::pair<std::string, std::string>>> parse_key_values(std::string_view text);
-Result<Json> parse_image_opts(std::string_view text);
+using image::parse_image_opts;
+using image::parse_key_values;
+
+// A number with a suffix for `what` ("start offset"); errors are qemu-img's, in one line.
+Result<std::uint64_t> parse_number(std::string_view what, std::string_view text,
+                                   std::uint64_t least = 0, std::uint64_t most = INT64_MAX);
 
 }  // namespace sim::tool

@@ -1,0 +1,134 @@
+// A qcow2 image and what shows through it.
+
+#include <algorithm>
+
+#include "sim/image/layers.h"
+
+namespace sim::image {
+
+namespace {
+
+using qcow2::GuestOffset;
+
+// What an image sees of the layer below it.
+class Below final : public qcow2::Backing {
+ public:
+  explicit Below(Layer& layer) : layer_(layer) {}
+
+  Task<Result<>> read(std::uint64_t offset, MutableBytes into) override {
+    const std::uint64_t there = offset < layer_.size() ? layer_.size() - offset : 0;
+    const std::uint64_t part = std::min<std::uint64_t>(into.size(), there);
+    std::ranges::fill(into.subspan(part), std::byte{0});
+    if (part > 0) CO_TRY_OK(co_await layer_.read(offset, into.first(part)));
+    co_return ok();
+  }
+  std::uint64_t size() const override { return layer_.size(); }
+  Task<Result<bool>> reads_as_zero(std::uint64_t offset, std::uint64_t length) override {
+    while (length > 0 && offset < layer_.size()) {
+      CO_TRY(const ChainStatus found,
+             co_await status_of_chain(layer_, offset, std::min(length, layer_.size() - offset)));
+      if (!found.status.zero) co_return false;
+      offset += found.status.length;
+      length -= std::min(length, found.status.length);
+    }
+    co_return true;
+  }
+
+ private:
+  Layer& layer_;
+};
+
+class Qcow2Layer final : public Layer {
+ public:
+  Qcow2Layer(Place place, std::shared_ptr<storage::Storage> data_file,
+             std::unique_ptr<qcow2::Image> image)
+      : Layer(std::move(place)), data_file_(std::move(data_file)), image_(std::move(image)) {}
+
+  Task<Result<>> read(std::uint64_t offset, MutableBytes into) override {
+    if (backing() == nullptr) return image_->read(GuestOffset{offset}, into);
+    return read_chain(offset, into);
+  }
+  Task<Result<>> write(std::uint64_t offset, Bytes from) override {
+    forget();
+    return image_->write(GuestOffset{offset}, from);
+  }
+  Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override {
+    forget();
+    return image_->write_zeroes(GuestOffset{offset}, length, unmap);
+  }
+  Task<Result<>> discard(std::uint64_t offset, std::uint64_t length) override {
+    forget();
+    return image_->discard(GuestOffset{offset}, length);
+  }
+  Task<Result<>> write_compressed(std::uint64_t offset, Bytes from) override {
+    forget();
+    return image_->write_compressed(GuestOffset{offset}, from);
+  }
+  Task<Result<>> flush() override { return image_->flush(); }
+  Task<Result<>> resize(std::uint64_t size, qcow2::Preallocation preallocation) override {
+    forget();
+    return image_->resize(size, preallocation);
+  }
+
+  Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) override {
+    using Kind = qcow2::Extent::Kind;
+    CO_TRY(const qcow2::Extent extent, co_await image_->status(GuestOffset{offset}, length));
+    co_return Status{.length = std::min(length, extent.length),
+                     .allocated = extent.kind != Kind::absent,
+                     .zero = extent.kind == Kind::zero,
+                     .data = extent.kind == Kind::data || extent.kind == Kind::compressed,
+                     .compressed = extent.kind == Kind::compressed,
+                     .placed = extent.kind == Kind::data || extent.placed,
+                     .offset = extent.host.value};
+  }
+  Task<Result<>> close() override {
+    CO_TRY_OK(co_await image_->close());
+    if (backing() != nullptr) CO_TRY_OK(co_await backing()->close());
+    co_return ok();
+  }
+
+  std::uint64_t size() const override { return image_->size(); }
+  std::uint64_t cluster_size() const override { return image_->cluster_size(); }
+  const char* format() const override { return "qcow2"; }
+  qcow2::Image* qcow2() override { return image_.get(); }
+  const std::shared_ptr<storage::Storage>& data_file() const override { return data_file_; }
+
+  void set_backing(std::unique_ptr<Layer> backing) override {
+    below_ = backing ? std::make_unique<Below>(*backing) : nullptr;
+    image_->set_backing(below_.get());
+    Layer::set_backing(std::move(backing));
+  }
+
+ private:
+  // Each stretch comes from the layer that has it, without passing through those above.
+  Task<Result<>> read_chain(std::uint64_t offset, MutableBytes into) {
+    if (offset > size() || into.size() > size() - offset) co_return os_error(EIO);
+    while (!into.empty()) {
+      CO_TRY(const ChainStatus found, co_await status_of_chain(*this, offset, into.size()));
+      const MutableBytes part = into.first(found.status.length);
+      if (found.status.zero)
+        std::ranges::fill(part, std::byte{0});
+      else if (qcow2::Image* image = found.layer->qcow2())
+        CO_TRY_OK(co_await image->read(GuestOffset{offset}, part));
+      else
+        CO_TRY_OK(co_await found.layer->read(offset, part));
+      into = into.subspan(part.size());
+      offset += part.size();
+    }
+    co_return ok();
+  }
+
+  std::shared_ptr<storage::Storage> data_file_;
+  std::unique_ptr<qcow2::Image> image_;
+  std::unique_ptr<Below> below_;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_qcow2_layer(Layer::Place place,
+                                        std::shared_ptr<storage::Storage> data_file,
+                                        std::unique_ptr<qcow2::Image> image) {
+  return std::make_unique<Qcow2Layer>(std::move(place), std::move(data_file), std::move(image));
+}
+
+}  // namespace sim::image
