@@ -21,29 +21,6 @@ using testing::Op;
 using testing::Shape;
 using testing::Subject;
 
-const std::vector<Shape>& shapes() {
-  static const std::vector<Shape> kShapes = {
-      {.name = "512-byte clusters", .create = {.size = 64 << 10, .cluster_bits = 9}},
-      {.name = "4 KiB clusters", .create = {.size = 64 << 10, .cluster_bits = 12}},
-      {.name = "over a backing file",
-       .create =
-           {.size = 64 << 10, .cluster_bits = 10, .backing_file = "b", .backing_format = "raw"},
-       .backed = true},
-      {.name = "1-bit counts",
-       .create = {.size = 64 << 10, .cluster_bits = 9, .refcount_order = 0}},
-      // A block of 64-bit counts covers 64 clusters: the operations need a second one.
-      {.name = "64-bit counts",
-       .create = {.size = 64 << 10, .cluster_bits = 9, .refcount_order = 6},
-       .filler = 44},
-      {.name = "version 2", .create = {.size = 64 << 10, .cluster_bits = 9, .version = 2}},
-      {.name = "lazy refcounts",
-       .create = {.size = 64 << 10, .cluster_bits = 9, .lazy_refcounts = true}},
-      {.name = "extended L2",
-       .create = {.size = 256 << 10, .cluster_bits = 14, .extended_l2 = true}},
-  };
-  return kShapes;
-}
-
 class PowerCutTest : public ::testing::TestWithParam<Shape> {
  protected:
   // All sequences of one to `length` operations, in turn.
@@ -155,12 +132,8 @@ TEST_P(PowerCutTest, LeavesAnImageThatIsWholeOrLeaks) {
   std::printf("%llu images judged\n", static_cast<unsigned long long>(judged_));
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, PowerCutTest, ::testing::ValuesIn(shapes()),
-                         [](const auto& shape) {
-                           std::string name = shape.param.name;
-                           std::erase_if(name, [](char c) { return !std::isalnum(c); });
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Shapes, PowerCutTest, ::testing::ValuesIn(testing::shapes()),
+                         [](const auto& shape) { return testing::identifier(shape.param); });
 
 }  // namespace
 }  // namespace sim::qcow2

@@ -149,6 +149,35 @@ struct Shape {
   std::uint64_t filler = 0;  // clusters written at the end of the disk before anything else
 };
 
+inline const std::vector<Shape>& shapes() {
+  static const std::vector<Shape> kShapes = {
+      {.name = "512-byte clusters", .create = {.size = 64 << 10, .cluster_bits = 9}},
+      {.name = "4 KiB clusters", .create = {.size = 64 << 10, .cluster_bits = 12}},
+      {.name = "over a backing file",
+       .create =
+           {.size = 64 << 10, .cluster_bits = 10, .backing_file = "b", .backing_format = "raw"},
+       .backed = true},
+      {.name = "1-bit counts",
+       .create = {.size = 64 << 10, .cluster_bits = 9, .refcount_order = 0}},
+      // A block of 64-bit counts covers 64 clusters: the operations need a second one.
+      {.name = "64-bit counts",
+       .create = {.size = 64 << 10, .cluster_bits = 9, .refcount_order = 6},
+       .filler = 44},
+      {.name = "version 2", .create = {.size = 64 << 10, .cluster_bits = 9, .version = 2}},
+      {.name = "lazy refcounts",
+       .create = {.size = 64 << 10, .cluster_bits = 9, .lazy_refcounts = true}},
+      {.name = "extended L2",
+       .create = {.size = 256 << 10, .cluster_bits = 14, .extended_l2 = true}},
+  };
+  return kShapes;
+}
+// The name of a parameterised test.
+inline std::string identifier(const Shape& shape) {
+  std::string name = shape.name;
+  std::erase_if(name, [](char c) { return c == ' ' || c == '-'; });
+  return name;
+}
+
 // An image of a Shape with something of everything in it, and what it may read as.  Copies do not
 // share the open image: they are of the model, for copies of the file.
 class Subject {
@@ -198,10 +227,35 @@ class Subject {
     co_return ok();
   }
   void drop() { image_.reset(); }
+  Image& image() { return *image_; }
 
   // Does the step-th operation of a sequence; the model knows what may be there from its beginning
-  // on.
+  // on.  Once one has failed, every sector may hold what it held before as well.
   Task<Result<>> perform(Op op, std::uint8_t step) {
+    auto done = co_await begin(op, step);
+    if (!done) unsure_ = true;
+    co_return done;
+  }
+  // What is wrong with a file that was left behind, in words; empty if nothing is.  The file is
+  // changed.
+  std::string judge(World& world, const std::shared_ptr<storage::MemoryFile>& file) const {
+    std::string what;
+    if (!lazy()) what = judge_check(world, file);  // else a read-write open comes first
+    if (what.empty()) what = judge_content(world, file);
+    if (what.empty()) what = judge_snapshots(world, file);
+    if (what.empty() && lazy()) what = judge_check(world, file);
+    if (what.empty()) what = judge_use(world, file);
+    return what;
+  }
+
+ private:
+  struct Held {
+    std::string name;
+    Sectors disk;
+    bool must = false;  // it is in the file for sure
+  };
+
+  Task<Result<>> begin(Op op, std::uint8_t step) {
     const auto value = static_cast<std::uint8_t>(0x10 + step);
     switch (op) {
       case Op::write:
@@ -232,25 +286,6 @@ class Subject {
     return flush();
   }
 
-  // What is wrong with a file that was left behind, in words; empty if nothing is.  The file is
-  // changed.
-  std::string judge(World& world, const std::shared_ptr<storage::MemoryFile>& file) const {
-    std::string what;
-    if (!lazy()) what = judge_check(world, file);  // else a read-write open comes first
-    if (what.empty()) what = judge_content(world, file);
-    if (what.empty()) what = judge_snapshots(world, file);
-    if (what.empty() && lazy()) what = judge_check(world, file);
-    if (what.empty()) what = judge_use(world, file);
-    return what;
-  }
-
- private:
-  struct Held {
-    std::string name;
-    Sectors disk;
-    bool must = false;  // it is in the file for sure
-  };
-
   Task<Result<>> store(std::uint64_t at, std::uint64_t length, std::uint8_t value) {
     disk_.set(at, length, value);
     const std::vector<std::byte> data(length, std::byte{value});
@@ -267,9 +302,8 @@ class Subject {
   }
   Task<Result<>> compress(std::uint64_t at, std::uint8_t value) {
     const std::vector<std::byte> data(cluster_, std::byte{value});
-    auto done = co_await image_->write_compressed({at}, data);
-    if (done) disk_.set(at, cluster_, value);
-    co_return done;
+    disk_.set(at, cluster_, value);
+    co_return co_await image_->write_compressed({at}, data);
   }
   Task<Result<>> take_snapshot(std::string name) {
     snapshots_.push_back({name, disk_});
@@ -299,6 +333,7 @@ class Subject {
     co_return ok();
   }
   void all_flushed() {
+    if (unsure_) return;
     disk_.flushed();
     for (Held& snapshot : snapshots_) {
       snapshot.must = true;
@@ -378,6 +413,7 @@ class Subject {
   Nines backing_;
   std::vector<Held> snapshots_;
   std::shared_ptr<Image> image_;  // null: not open
+  bool unsure_ = false;
 };
 
 }  // namespace sim::qcow2::testing
