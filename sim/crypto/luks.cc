@@ -24,7 +24,7 @@ constexpr std::size_t digest = 112;      // 20
 constexpr std::size_t salt = 132;        // 32
 constexpr std::size_t iterations = 164;  // 4
 constexpr std::size_t uuid = 168;        // 40
-constexpr std::size_t slots = 208;       // 8 of them
+constexpr std::size_t slots = luks::kSlotsAt;
 }  // namespace at
 namespace in_slot {
 constexpr std::size_t state = 0;       // 4
@@ -32,7 +32,7 @@ constexpr std::size_t iterations = 4;  // 4
 constexpr std::size_t salt = 8;        // 32
 constexpr std::size_t material = 40;   // 4; sectors
 constexpr std::size_t stripes = 44;    // 4
-constexpr std::size_t bytes = 48;
+constexpr std::size_t bytes = luks::kSlotBytes;
 }  // namespace in_slot
 
 constexpr std::array kMagic = {std::byte{'L'}, std::byte{'U'},  std::byte{'K'},
@@ -53,13 +53,9 @@ std::optional<std::string> text_at(Bytes bytes, std::size_t where, std::size_t r
   return text;
 }
 
-std::uint64_t material_sectors(std::uint64_t key_bytes) {
-  return div_up(key_bytes * luks::kStripes, SectorCipher::kSector);
-}
-
 // The slots as stored, before anything is known of the cipher.
 Result<> check_slots(Bytes bytes, const LuksHeader& header) {
-  const std::uint64_t length = material_sectors(header.key_bytes);
+  const std::uint64_t length = header.slot_sectors();
   for (std::size_t i = 0; i < luks::kSlots; ++i) {
     const std::size_t place = at::slots + i * in_slot::bytes;
     const LuksSlot& slot = header.slots[i];
@@ -128,7 +124,11 @@ void copy_to(MutableBytes bytes, std::size_t where, std::string_view text) {
 }  // namespace
 
 std::uint64_t LuksHeader::material_bytes() const {
-  return material_sectors(key_bytes) * SectorCipher::kSector;
+  return align_up(std::uint64_t{key_bytes} * luks::kStripes, SectorCipher::kSector);
+}
+
+std::uint64_t LuksHeader::slot_sectors() const {
+  return align_up(material_bytes() / SectorCipher::kSector, luks::kHeaderSectors);
 }
 
 Result<LuksHeader> parse_luks(Bytes bytes) {

@@ -22,10 +22,13 @@ namespace sim::crypto {
 namespace luks {
 inline constexpr std::size_t kHeaderBytes = 592;
 inline constexpr std::uint32_t kSlots = 8;
+inline constexpr std::size_t kSlotsAt = 208;  // byte of the header
+inline constexpr std::size_t kSlotBytes = 48;
 inline constexpr std::uint32_t kStripes = 4000;
 inline constexpr std::size_t kSaltBytes = 32;
 inline constexpr std::size_t kDigestBytes = 20;
-// QEMU: the header's sectors, before which neither key material nor payload may begin.
+// QEMU: the header's sectors, before which neither key material nor payload may begin; a slot's
+// material takes a multiple of that.
 inline constexpr std::uint32_t kHeaderSectors = 8;
 }  // namespace luks
 
@@ -48,8 +51,9 @@ struct LuksHeader {
   std::string uuid = {};
   std::array<LuksSlot, luks::kSlots> slots = {};
 
-  // Bytes of one slot's key material, in whole sectors.
+  // Bytes of one slot's key material, in whole sectors, and the sectors that are set aside for it.
   std::uint64_t material_bytes() const;
+  std::uint64_t slot_sectors() const;
   friend bool operator==(const LuksHeader&, const LuksHeader&) = default;
 };
 

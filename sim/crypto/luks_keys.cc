@@ -83,12 +83,10 @@ Result<LuksHeader> plan_luks(const LuksOptions& options) {
   TRY_OK(check_spec(spec));
 
   header.key_bytes = static_cast<std::uint32_t>(key_bytes(spec));
-  const std::uint64_t slot_sectors =
-      align_up(header.material_bytes() / SectorCipher::kSector, luks::kHeaderSectors);
   std::uint64_t sector = luks::kHeaderSectors;
   for (LuksSlot& slot : header.slots) {
     slot.material_sector = static_cast<std::uint32_t>(sector);
-    sector += slot_sectors;
+    sector += header.slot_sectors();
   }
   header.payload_sector = static_cast<std::uint32_t>(sector);
   const std::uint64_t iterations = options.iterations == 0 ? luks::kIterations : options.iterations;

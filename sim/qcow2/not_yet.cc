@@ -2,7 +2,6 @@
 
 #include "sim/qcow2/amend.h"
 #include "sim/qcow2/check.h"
-#include "sim/qcow2/encryption.h"
 #include "sim/qcow2/image.h"
 
 namespace sim::qcow2 {
@@ -45,10 +44,6 @@ Task<Result<std::vector<BitmapInfo>>> read_bitmaps(storage::Storage&, const Head
 }
 Task<Result<CheckResult>> check(std::shared_ptr<storage::Storage>, CheckOptions) {
   co_return not_yet("check");
-}
-Task<Result<std::shared_ptr<const crypto::SectorCipher>>> unlock(storage::Storage&, const Header&,
-                                                                 std::string) {
-  co_return not_yet("encryption");
 }
 Task<Result<>> amend(World&, Image&, AmendOptions) { co_return not_yet("amend"); }
 
