@@ -7,6 +7,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <utility>
 
 #include "sim/base/result.h"
 #include "sim/qcow2/header.h"
@@ -34,11 +36,22 @@ class Refcounts {
 
   Task<Result<std::uint64_t>> count(HostCluster cluster);
 
+  // Puts a new refcount table at `start`, behind which nothing is in use, with the blocks that are
+  // missing to count `clusters` clusters from there on.  Returns the cluster behind it.
+  Task<Result<HostCluster>> reserve_area(HostCluster start, std::uint64_t clusters);
+  // The last of the first `clusters` clusters that is in use.
+  Task<Result<std::optional<HostCluster>>> last_in_use(std::uint64_t clusters);
+  // Gives up the blocks that count nothing.
+  Task<Result<>> drop_idle_blocks();
+
  private:
   enum class Outcome : unsigned char { done, search_again };
   enum class Change : unsigned char { raise, lower };
 
   std::uint64_t per_block() const { return (geometry_.cluster_bytes() * 8) >> order_; }
+  std::uint64_t entries_per_cluster() const {
+    return geometry_.cluster_bytes() / format::kEntryBytes;
+  }
   std::uint64_t table_entries() const;
   // The block that counts `cluster`; value 0: there is none, and the cluster is free.
   Task<Result<HostOffset>> block_of(HostCluster cluster);
@@ -59,6 +72,10 @@ class Refcounts {
   Task<Result<>> undo(HostCluster first, std::uint64_t clusters, Change done);
   Task<Result<>> make_block(HostCluster needed);
   Task<Result<>> grow_table(HostCluster needed, HostCluster new_block);
+  Task<Result<HostCluster>> make_area(
+      HostCluster start, std::uint64_t blocks, std::uint64_t entries,
+      std::optional<std::pair<std::uint64_t, HostCluster>> new_block);
+  Task<Result<bool>> is_idle(HostOffset block, std::uint64_t index);
   Task<Result<>> count_area(Bytes table, HostCluster start, HostCluster end);
   Task<Result<>> switch_table(HostCluster table, std::uint64_t clusters);
 
