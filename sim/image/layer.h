@@ -30,7 +30,7 @@ struct Status {
 class Layer {
  public:
   struct Place {
-    std::string path, name;  // as path() and name() say
+    std::string path, name, shown_name;  // as the members say
     std::shared_ptr<storage::Storage> file;
   };
 
@@ -60,11 +60,12 @@ class Layer {
   virtual const std::shared_ptr<storage::Storage>& data_file() const;
 
   // The path that was opened (absolute, as it was composed; links are not resolved).
-  const std::string& path() const { return path_; }
-  // The same as QEMU shows it: a name as it was typed, or composed from that and what the image
-  // above says.
-  const std::string& name() const { return name_; }
-  const std::shared_ptr<storage::Storage>& file() const { return file_; }
+  const std::string& path() const { return place_.path; }
+  // The same as it was typed, or composed from that and what the image above says.
+  const std::string& name() const { return place_.name; }
+  // What QEMU calls it: name(), or "json:{…}" if there is more to it.
+  const std::string& shown_name() const { return place_.shown_name; }
+  const std::shared_ptr<storage::Storage>& file() const { return place_.file; }
 
   Layer* backing() const { return backing_.get(); }
   // Replaces what is below; null: nothing.
@@ -73,8 +74,7 @@ class Layer {
   std::unique_ptr<Layer> take_backing();
 
  protected:
-  explicit Layer(Place place)
-      : path_(std::move(place.path)), name_(std::move(place.name)), file_(std::move(place.file)) {}
+  explicit Layer(Place place) : place_(std::move(place)) {}
 
   // Called by whatever changes the layer: its status is not what it was.
   void forget() { known_ = {}; }
@@ -83,8 +83,7 @@ class Layer {
   friend Task<Result<Status>> status_of_layer(Layer& layer, std::uint64_t offset,
                                               std::uint64_t length);
 
-  std::string path_, name_;
-  std::shared_ptr<storage::Storage> file_;
+  Place place_;
   std::unique_ptr<Layer> backing_;
   Status known_ = {};  // the stretch that was last asked for, from `known_at_`; length 0: none
   std::uint64_t known_at_ = 0;

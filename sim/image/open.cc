@@ -20,6 +20,15 @@ Error refusal(std::string text, int number = EINVAL) {
   return {ErrorClass::generic, std::move(text), number};
 }
 
+// QEMU's name for a layer whose options are more than its file's name.
+std::string shown_name(const Source& source) {
+  if (source.key_secret.empty()) return source.filename;
+  return fmt::format(
+      R"(json:{{"encrypt.key-secret": {}, "driver": "{}", "file": {{"driver": "file", "filename": {}}}}})",
+      Json(source.key_secret).dump(), source.format.empty() ? "qcow2" : source.format,
+      Json(source.filename).dump());
+}
+
 // Opens a chain from the top down.
 class Opener {
  public:
@@ -92,7 +101,8 @@ class Opener {
     if (format == "raw" || format == "file") {
       if (!request_.snapshot.empty() && layers_.empty())
         co_return refusal(fmt::format("Could not load snapshot '{}'", request_.snapshot));
-      co_return make_raw_layer({path, source.filename, std::move(file)}, writable());
+      co_return make_raw_layer({path, source.filename, shown_name(source), std::move(file)},
+                               writable());
     }
     if (is_other_format(format))
       co_return refusal(fmt::format("'{}' has the format {}, which is not in this version (-f raw "
@@ -120,8 +130,8 @@ class Opener {
     }
     const std::shared_ptr<storage::Storage> data_file = options.data_file;
     CO_TRY(auto image, co_await qcow2::Image::open(context_.world, file, std::move(options)));
-    co_return make_qcow2_layer({path, source.filename, std::move(file)}, data_file,
-                               std::move(image));
+    co_return make_qcow2_layer({path, source.filename, shown_name(source), std::move(file)},
+                               data_file, std::move(image));
   }
 
   Task<Result<std::shared_ptr<const crypto::SectorCipher>>> unlock(const Source& source,

@@ -173,4 +173,15 @@ image::OpenRequest Invocation::request(const std::string& name, bool writable) c
           .force_share = has("force-share")};
 }
 
+Result<Output> output_format(const Invocation& invocation) {
+  const std::string text = invocation.value("output", "human");
+  if (text == "human") return Output::human;
+  if (text == "json") return Output::json;
+  return usage_error("--output must be used with human or json as argument.");
+}
+
+std::string json_text(const Json& value) {
+  return value.dump(4, ' ', false, Json::error_handler_t::replace);
+}
+
 }  // namespace sim::tool

@@ -89,6 +89,13 @@ class Invocation {
 using image::parse_image_opts;
 using image::parse_key_values;
 
+// --output.
+enum class Output : unsigned char { human, json };
+Result<Output> output_format(const Invocation& invocation);
+
+// As QEMU prints JSON for people: four blanks a level; what is not UTF-8 becomes U+FFFD.
+std::string json_text(const Json& value);
+
 // A number with a suffix for `what` ("start offset"); errors are qemu-img's, in one line.
 Result<std::uint64_t> parse_number(std::string_view what, std::string_view text,
                                    std::uint64_t least = 0, std::uint64_t most = INT64_MAX);

@@ -9,7 +9,6 @@ static Task<int> not_yet(Invocation& invocation) {
   co_return invocation.fail("'" + invocation.command() + "' is not in this version", 2);
 }
 
-Task<int> info_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> check_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> create_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> convert_command(Invocation& invocation) { return not_yet(invocation); }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/base/json.h"
 #include "sim/qcow2/qemu_tools.h"
 #include "sim/storage/file.h"
 #include "sim/tool/tool.h"

@@ -1,0 +1,20 @@
+// What `qemu-img info` says about a layer.
+
+#pragma once
+
+#include <string>
+
+#include "sim/base/json.h"
+#include "sim/base/result.h"
+#include "sim/image/layer.h"
+#include "sim/world/task.h"
+
+namespace sim::image {
+
+// QAPI: ImageInfo, with the members and values of QEMU 7.2.
+Task<Result<Json>> image_info(Layer& layer);
+
+// The same as text, in qemu-img's order and words.
+std::string info_text(Layer& layer, const Json& info);
+
+}  // namespace sim::image
