@@ -53,6 +53,8 @@ inline constexpr std::uint64_t kL1BytesMax = std::uint64_t{32} << 20;
 inline constexpr std::uint64_t kRefcountTableBytesMax = std::uint64_t{8} << 20;
 inline constexpr std::uint64_t kSnapshotsMax = 65536;
 inline constexpr std::uint64_t kSnapshotHeaderBytes = 40;
+inline constexpr std::uint64_t kSnapshotTableBytesMax = std::uint64_t{64} << 20;
+inline constexpr std::uint64_t kSnapshotExtraMax = 1024;
 inline constexpr std::uint32_t kBackingNameMax = 1023;
 inline constexpr std::uint32_t kBackingFormatMax = 16;  // QEMU: the text with its NUL
 
@@ -117,5 +119,23 @@ inline constexpr std::uint64_t kHostOffsetEnd = std::uint64_t{1} << 56;
 inline constexpr std::uint64_t kL2StretchBytes = 65536;
 
 inline constexpr std::uint64_t kSector = 512;  // virtual sizes are whole sectors
+
+// spec, "Snapshots": byte places of an entry's fields; entries are padded to a multiple of 8.
+namespace snapshot_at {
+inline constexpr std::size_t l1_table_offset = 0;    // 8
+inline constexpr std::size_t l1_size = 8;            // 4; entries
+inline constexpr std::size_t id_size = 12;           // 2; bytes
+inline constexpr std::size_t name_size = 14;         // 2; bytes
+inline constexpr std::size_t date_seconds = 16;      // 4; since the epoch
+inline constexpr std::size_t date_nanoseconds = 20;  // 4
+inline constexpr std::size_t vm_clock = 24;          // 8; nanoseconds
+inline constexpr std::size_t vm_state_size = 32;     // 4; bytes, if there is no longer one
+inline constexpr std::size_t extra_size = 36;        // 4; bytes of the extra data that follows
+// Places within the extra data.  Version 3 has the first two.
+inline constexpr std::size_t extra_vm_state_size = 0;  // 8
+inline constexpr std::size_t extra_disk_size = 8;      // 8
+inline constexpr std::size_t extra_icount = 16;        // 8; all ones: not recorded
+}  // namespace snapshot_at
+inline constexpr std::uint64_t kSnapshotExtraBytes = 24;  // what QEMU writes
 
 }  // namespace sim::qcow2::format

@@ -1,7 +1,6 @@
 // Declared, and not written yet.  Gone when its last function is.
 
 #include "sim/qcow2/amend.h"
-#include "sim/qcow2/check.h"
 #include "sim/qcow2/image.h"
 
 namespace sim::qcow2 {
@@ -36,14 +35,8 @@ Task<Result<std::vector<std::byte>>> Image::bitmap_bits(std::string) {
 Task<Result<>> Image::set_in_bitmap(std::string, std::uint64_t, std::uint64_t) {
   co_return not_yet("bitmaps");
 }
-Task<Result<std::vector<Snapshot>>> read_snapshots(storage::Storage&, const Header&) {
-  co_return std::vector<Snapshot>{};
-}
 Task<Result<std::vector<BitmapInfo>>> read_bitmaps(storage::Storage&, const Header&) {
   co_return std::vector<BitmapInfo>{};
-}
-Task<Result<CheckResult>> check(std::shared_ptr<storage::Storage>, CheckOptions) {
-  co_return not_yet("check");
 }
 Task<Result<>> amend(World&, Image&, AmendOptions) { co_return not_yet("amend"); }
 

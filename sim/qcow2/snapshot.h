@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sim/base/bytes.h"
@@ -42,5 +44,30 @@ struct NewSnapshot {
 
 // Reads the table that `header` names: bounded, every length checked before it is believed.
 Task<Result<std::vector<Snapshot>>> read_snapshots(storage::Storage& file, const Header& header);
+
+// The table as a check sees it.
+struct SnapshotTable {
+  std::vector<Snapshot> snapshots = {};
+  std::uint64_t bytes = 0;      // its length in the file
+  std::uint64_t discarded = 0;  // what a repair leaves out: snapshots, and metadata of snapshots
+};
+// With `repair` what QEMU refuses to open is left out instead, and said.
+Task<Result<SnapshotTable>> read_snapshot_table(
+    storage::Storage& file, const Header& header, bool repair,
+    const std::function<void(std::string_view)>& finding);
+
+// The bytes of a table, as QEMU writes it; `disk_size` for snapshots that do not know their own.
+Result<std::vector<std::byte>> serialise_snapshots(const std::vector<Snapshot>& snapshots,
+                                                   std::uint64_t disk_size);
+
+class Refcounts;
+class Tables;
+// Puts a new table into clusters of its own and lets the header name it: a power cut leaves one of
+// the two.  Gives the place of the old one, whose clusters are still to be released.  `header`
+// follows.
+Task<Result<HostOffset>> store_snapshots(storage::Storage& file, Tables& tables,
+                                         Refcounts& refcounts, Header& header,
+                                         const std::vector<Snapshot>& snapshots,
+                                         std::uint64_t disk_size);
 
 }  // namespace sim::qcow2
