@@ -110,9 +110,10 @@ class Image {
   // What the image itself has at `at`: the longest run of one kind, at most `length`.
   Task<Result<Extent>> status(GuestOffset at, std::uint64_t length);
 
-  // Stores one whole cluster (the disk's last may be short) compressed, where nothing is allocated
-  // yet or over what is there; data that does not shrink is stored as it is.  ENOTSUP with an
-  // external data file.
+  // Stores whole clusters (the disk's last may be short) compressed; those that do not shrink are
+  // written as they are.  As QEMU: EINVAL for parts of clusters, EIO where a host cluster is there
+  // already, ENOTSUP with an external data file; an empty `from` pads the file to whole sectors,
+  // which `qemu-img convert -c` does at its end.
   Task<Result<>> write_compressed(GuestOffset at, Bytes from);
 
   // Sets the virtual size (rounded up to 512).  What is new reads as zeroes whatever the backing
@@ -219,6 +220,7 @@ class Image {
   // Compressed clusters, of which the entry holds place and length.  `cluster` is a whole cluster;
   // nothing is locked.
   Task<Result<>> read_compressed(std::uint64_t word, MutableBytes cluster);
+  Task<Result<>> write_compressed_cluster(GuestOffset at, Bytes from);
   // Gives up the host clusters that the compressed data touches.  With lock_ held.
   Task<Result<>> release_compressed(std::uint64_t word, bool discard);
 
@@ -266,6 +268,12 @@ class Image {
   std::uint64_t size_;
   std::optional<L1> shown_l1_;  // a snapshot's, instead of the active one
   Backing* backing_ = nullptr;
+  // The compressed cluster that was read last: small reads come one after the other.
+  struct {
+    std::uint64_t word = 0;  // of its entry; 0: none
+    std::vector<std::byte> bytes = {};
+    std::uint64_t writes = 0;  // compressed clusters written so far: they may take its place
+  } inflated_;
   Tables tables_;
   Refcounts refcounts_;
   Mutex lock_;  // around every use of the tables

@@ -9,13 +9,6 @@ static Error not_yet(const char* what) {
   return os_error(ENOTSUP, std::string("understudy: not in this version: ") + what);
 }
 
-Task<Result<>> Image::write_compressed(GuestOffset, Bytes) { co_return not_yet("compression"); }
-Task<Result<>> Image::read_compressed(std::uint64_t, MutableBytes) {
-  co_return os_error(ENOTSUP, "Unsupported qcow2 feature(s): compressed clusters");
-}
-Task<Result<>> Image::release_compressed(std::uint64_t, bool) {
-  co_return os_error(ENOTSUP, "Unsupported qcow2 feature(s): compressed clusters");
-}
 Task<Result<>> Image::load_bitmaps() { co_return ok(); }
 Task<Result<>> Image::store_bitmaps() { co_return ok(); }
 Task<Result<>> Image::resize(std::uint64_t, Preallocation) { co_return not_yet("resize"); }

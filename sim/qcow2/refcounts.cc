@@ -92,6 +92,7 @@ std::uint64_t Refcounts::change_some(Place place, HostCluster cluster, std::uint
     if (before == (change == Change::raise ? limit : 0)) break;
     const std::uint64_t after = change == Change::raise ? before + 1 : before - 1;
     store(place, after);
+    if (before == 0 && cluster + done == geometry_.cluster_of(free_byte_)) free_byte_ = {};
     if (after == 0) cursor_ = std::min(cursor_, cluster.value + done);
   }
   return done;

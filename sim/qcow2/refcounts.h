@@ -30,6 +30,9 @@ class Refcounts {
   Task<Result<HostCluster>> allocate(std::uint64_t clusters);
   // Takes as many of `clusters` as are free from `first` on, perhaps none; returns how many.
   Task<Result<std::uint64_t>> allocate_at(HostCluster first, std::uint64_t clusters);
+  // Takes `bytes` bytes (at least 1, less than a cluster) at any place, behind those that were
+  // taken last if they fit there; the count of each host cluster that they touch is raised by 1.
+  Task<Result<HostOffset>> allocate_bytes(std::uint64_t bytes);
   // Lowers the counts of `clusters` clusters; with `discard` the space of those that reach 0 goes
   // back to the file.  EINVAL if a count is 0 already.
   Task<Result<>> release(HostCluster first, std::uint64_t clusters, bool discard);
@@ -85,6 +88,9 @@ class Refcounts {
   Geometry geometry_;
   std::uint32_t order_;
   std::uint64_t cursor_ = 0;  // lowest host cluster that may be free
+  // Behind the compressed data that was placed last, within a cluster; 0: at a cluster's end.
+  // Forgotten when something else takes the cluster (QEMU 7.2 does not, and writes into it).
+  HostOffset free_byte_;
 };
 
 }  // namespace sim::qcow2
