@@ -51,6 +51,9 @@ class Process final : public conformance::Hypervisor {
   Outcome<std::optional<Event>> poll_event() override;
   Outcome<std::optional<Event>> next_event(std::chrono::milliseconds limit) override;
 
+  // Ends it at once (SIGKILL), and returns when it has ended.
+  void kill() { child_->kill(); }
+
   void drop_events() { qmp_.drop_events(); }
   // Its standard error and output from before now concern nobody any more.
   void forget_output();

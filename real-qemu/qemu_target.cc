@@ -38,6 +38,14 @@ class QemuTarget::QemuSession final : public conformance::Session, conformance::
 
   conformance::Hypervisor& hypervisor() override { return *this; }
   conformance::Files& files() override { return files_; }
+  std::optional<std::string> inject(const conformance::FileFault& /*fault*/) override {
+    return "a real QEMU fails requests only on nodes that were opened with blkdebug";
+  }
+  Outcome<void> cut_power() override {
+    reusable_ = false;
+    target_.process_->kill();
+    return {};
+  }
 
  private:
   Outcome<Json> execute(std::string_view command, const Json& arguments) override {

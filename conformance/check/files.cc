@@ -193,6 +193,38 @@ std::vector<Divergence> compare_files(const Files& files,
   return found;
 }
 
+std::vector<Divergence> compare_after_cut(const Files& files,
+                                          const std::vector<model::FileExpectation>& expected,
+                                          const std::vector<FoundDisk>& disks) {
+  std::vector<Divergence> found;
+  inspect::Inspector inspector(files);
+  for (const model::FileExpectation& file : expected) {
+    const auto layer =
+        inspector.layer(files.directory() + "/" + file.name, model::name_of(file.layer.format()));
+    if (!layer) {
+      found.push_back({DivergenceClass::data, "the image opens after a power cut", "an image",
+                       layer.error().desc, file.name});
+      continue;
+    }
+    const inspect::CheckResult& check = (*layer)->report.check;
+    if (check.corruptions > 0)
+      found.push_back({DivergenceClass::data, "a power cut leaves at worst leaks", "0 corruptions",
+                       fmt::format("{} corruptions: {}", check.corruptions, check.details.front()),
+                       file.name});
+  }
+  for (const FoundDisk& disk : disks) {
+    const auto view = inspector.view(disk.path, disk.format);
+    if (!view) {
+      found.push_back({DivergenceClass::data, "the disk can be read after a power cut", "its data",
+                       view.error().desc, disk.disk});
+      continue;
+    }
+    std::vector<Divergence> differences = compare_views(*view, disk.may, "disk " + disk.disk);
+    std::ranges::move(differences, std::back_inserter(found));
+  }
+  return found;
+}
+
 std::vector<Divergence> compare_views(const inspect::View& actual, const model::View& expected,
                                       const std::string& whose) {
   const std::uint64_t size = expected.empty() ? 0 : expected.back().offset + expected.back().length;

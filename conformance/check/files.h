@@ -26,6 +26,18 @@ std::vector<Divergence> compare_files(const Files& files,
                                       const std::vector<model::FileExpectation>& expected,
                                       const Digests& before);
 
+// After a power cut: every image is intact but for leaked clusters, and what is read through the
+// chain from `path` down may be there.
+struct FoundDisk {
+  std::string disk;    // its target name, for messages
+  std::string path;    // of its active image
+  std::string format;  // "raw" or "qcow2"
+  model::View may;
+};
+std::vector<Divergence> compare_after_cut(const Files& files,
+                                          const std::vector<model::FileExpectation>& expected,
+                                          const std::vector<FoundDisk>& disks);
+
 // A view read through headers against the view that must be seen; nothing if they agree.
 std::vector<Divergence> compare_views(const inspect::View& actual, const model::View& expected,
                                       const std::string& whose);

@@ -403,6 +403,15 @@ void DomainModel::guest_discard(const std::string& target, std::uint64_t offset,
         [&](Layer& top, const LayerChain& below) { discard(top, below, offset, length); });
 }
 
+Layer DomainModel::active_layer(const std::string& target) const {
+  return files_.at(disk(target).links.front().file).layer;
+}
+
+void DomainModel::guest_failed(const std::string& target, const Layer& before) {
+  Layer& now = files_.at(disk(target).links.front().file).layer;
+  now = either(before, now);
+}
+
 // The job is gone and the disk stays as it is.
 void DomainModel::end_job(Disk& it) {
   files_.at(it.job->destination).layer = it.job->run.destination();

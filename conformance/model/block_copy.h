@@ -137,6 +137,10 @@ class DomainModel {
                    std::uint8_t pattern);
   void guest_zero(const std::string& disk, std::uint64_t offset, std::uint64_t length);
   void guest_discard(const std::string& disk, std::uint64_t offset, std::uint64_t length);
+  // What the guest did to the disk since `before` was taken of it failed: each place may be as it
+  // was then, or as it was meant to be.
+  Layer active_layer(const std::string& disk) const;
+  void guest_failed(const std::string& disk, const Layer& before);
 
   // --- what must be true now ----------------------------------------------------------------
   bool has_job(const std::string& disk) const;

@@ -57,6 +57,20 @@ void append_view(View& into, Chain chain, std::uint64_t offset, std::uint64_t en
   append(into, ViewRun{inside, end - inside, value(0)});
 }
 
+// Calls visit(offset, length, left run, right run) for each range in which neither changes.
+template <class Run, class Visit>
+void side_by_side(const std::vector<Run>& left, const std::vector<Run>& right, Visit visit) {
+  for (std::size_t l = 0, r = 0; l < left.size() && r < right.size();) {
+    const std::uint64_t left_end = left[l].offset + left[l].length;
+    const std::uint64_t right_end = right[r].offset + right[r].length;
+    const std::uint64_t from = std::max(left[l].offset, right[r].offset);
+    const std::uint64_t to = std::min(left_end, right_end);
+    visit(from, to - from, left[l], right[r]);
+    l += to == left_end;
+    r += to == right_end;
+  }
+}
+
 // One cluster, or what of it lies within the layer.
 struct Cluster {
   std::uint64_t offset;
@@ -186,6 +200,24 @@ void Layer::assign(std::uint64_t offset, std::uint64_t length, const Cell& cell)
   append(runs, CellRun{offset, length, kept});
   for (const CellRun& run : runs_) append(runs, clipped(run, end, size_));
   runs_ = std::move(runs);
+}
+
+Layer either(const Layer& left, const Layer& right) {
+  Layer both = left;
+  side_by_side(left.runs(), right.runs(),
+               [&](std::uint64_t offset, std::uint64_t length, const CellRun& l, const CellRun& r) {
+                 both.assign(offset, length, either(l.cell, r.cell));
+               });
+  return both;
+}
+
+View either(const View& left, const View& right) {
+  View both;
+  side_by_side(left, right,
+               [&](std::uint64_t offset, std::uint64_t length, const ViewRun& l, const ViewRun& r) {
+                 append(both, ViewRun{offset, length, l.values | r.values});
+               });
+  return both;
 }
 
 View view(const LayerChain& chain) {

@@ -67,10 +67,16 @@ class Layer {
 // A chain: the layers that are attached to one another, top first.  Not owned.
 using LayerChain = std::vector<const Layer*>;
 
+// What may be in either of two layers of one size and kind.
+Layer either(const Layer& left, const Layer& right);
+
 // What is read through the chain (docs/model.md, 1.2).  An empty chain reads as nothing.
 View view(const LayerChain& chain);
 // The same for a part of it, by absolute offsets; zeroes beyond the top's end.
 View view(const LayerChain& chain, std::uint64_t offset, std::uint64_t length);
+
+// What may be read in either of two views of one size.
+View either(const View& left, const View& right);
 
 // What block status says of a place, seen through the chain: whether it is known to be zero
 // without being read.  Where a release or a file system may say either, both are set.

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <map>
 
+#include "conformance/model/durable.h"
 #include "conformance/run/describe.h"
+#include "conformance/run/guest_io.h"
 #include "conformance/run/images.h"
 #include "conformance/run/keep.h"
 #include "conformance/run/sim_target.h"
@@ -20,6 +22,7 @@ using std::chrono::milliseconds;
 
 // Generous: a loaded machine is slow, and only a failure ever waits that long.
 constexpr milliseconds kEventLimit{30'000};
+constexpr unsigned kForEver = 1U << 16;  // faults that one which lasts counts for
 
 std::string_view api_name(CallStep::Api api) {
   switch (api) {
@@ -80,6 +83,8 @@ class Execution {
         scenario_,
         [&](const std::string& file) { return session_.files().size(directory_ + "/" + file); },
         model_);
+    for (const Disk& disk : scenario_.disks)
+      durable_.emplace(disk.target, model::Durable(model_.guest_view(disk.target)));
     before_ = check::digests_of(session_.files());
     DomainDefinition definition;
     for (const Disk& disk : scenario_.disks) {
@@ -246,31 +251,88 @@ class Execution {
     place_ += ": guest I/O";
     std::optional<Guest> guest = guest_of(step.disk);
     if (!guest) return;
-    using enum GuestStep::Operation;
-    switch (step.operation) {
-      case write:
-        if (judge_guest(guest->write(step.offset, step.length, step.pattern), "a write"))
-          model_.guest_write(step.disk, step.offset, step.length, step.pattern);
-        break;
-      case zero:
-        if (judge_guest(guest->write_zeroes(step.offset, step.length), "a zero write"))
-          model_.guest_zero(step.disk, step.offset, step.length);
-        break;
-      case discard:
-        if (judge_guest(guest->discard(step.offset, step.length), "a discard"))
-          model_.guest_discard(step.disk, step.offset, step.length);
-        break;
-      case flush:
-        judge_guest(guest->flush(), "a flush");
-        break;
-      case read: {
-        const auto equal = guest->reads_as(step.offset, step.length, step.pattern);
-        if (judge_guest(equal, "a read") && !*equal)
-          diverge(DivergenceClass::data, "the guest reads this",
-                  fmt::format("{:#04x}", step.pattern), "something else");
-        break;
+    if (step.operation == GuestStep::Operation::read) {
+      perform_read(*guest, step);
+      return;
+    }
+    const model::Layer before = model_.active_layer(step.disk);
+    const GuestResult<void> done = request(*guest, step);
+    if (step.error ? !judge_failure(done, *step.error) : !judge_guest(done, doing(step))) return;
+    tell(model_, step);
+    if (step.error) model_.guest_failed(step.disk, before);
+    if (step.error && model_.has_job(step.disk))
+      unjudged_ = "a request failed while a job of the disk was running";
+    if (step.operation == GuestStep::Operation::flush)
+      flushed(step.disk);
+    else
+      durable_.at(step.disk).changed(model_.guest_view(step.disk));
+  }
+
+  void perform_read(Guest& guest, const GuestStep& step) {
+    const auto equal = guest.reads_as(step.offset, step.length, step.pattern);
+    if (step.error) {
+      if (equal)
+        judge_failure({}, *step.error);
+      else
+        judge_failure(std::unexpected(equal.error()), *step.error);
+    } else if (judge_guest(equal, doing(step)) && !*equal) {
+      diverge(DivergenceClass::data, "the guest reads this", fmt::format("{:#04x}", step.pattern),
+              "something else");
+    }
+  }
+
+  // A request that the scenario wants to fail.
+  bool judge_failure(const GuestResult<void>& result, const std::string& wanted) {
+    std::string said = "success";
+    if (!result) {
+      if (const auto* target = std::get_if<TargetFailure>(&result.error()))
+        return failed("a guest's request", *target);
+      said = std::get<GuestFailure>(result.error()).text;
+      if (said.contains(wanted)) {
+        if (faults_to_come_ > 0) --faults_to_come_;
+        return true;
       }
     }
+    diverge(DivergenceClass::error, "the guest's request fails with this", wanted, said);
+    stopped_ = true;
+    return false;
+  }
+
+  // QEMU's monitor does not say that a flush failed; as long as a fault is to come, it may have.
+  void flushed(const std::string& disk) {
+    if (faults_to_come_ == 0) durable_.at(disk).flushed(model_.guest_view(disk));
+  }
+
+  void perform(const FaultStep& step) {
+    place_ += ": fault";
+    const bool is_disk =
+        std::ranges::find(scenario_.disks, step.on, &Disk::target) != scenario_.disks.end();
+    const FileFault fault = to_fault(
+        step, is_disk ? model_.chain(step.on).links.front().path : directory_ + "/" + step.on);
+    if (auto reason = session_.inject(fault)) {
+      result_.skipped = *std::move(reason);
+      stopped_ = true;
+    }
+    faults_to_come_ += step.lasting ? kForEver : 1;
+  }
+
+  // What was flushed is there, images are whole but for leaks.  Nothing can follow.
+  void perform(const PowerCutStep& /*step*/) {
+    place_ += ": power cut";
+    stopped_ = true;
+    result_.transcript.push_back({TranscriptEntry::Kind::note, "power cut", Json()});
+    if (auto cut = session_.cut_power(); !cut) {
+      failed("cutting the power", cut.error());
+      return;
+    }
+    if (!unjudged_.empty()) return;
+    std::vector<check::FoundDisk> disks;
+    for (const Disk& disk : scenario_.disks) {
+      const model::ChainExpectation chain = model_.chain(disk.target);
+      disks.push_back({disk.target, chain.links.front().path, chain.links.front().format,
+                       durable_.at(disk.target).may()});
+    }
+    add(check::compare_after_cut(session_.files(), model_.files(), disks));
   }
 
   void perform(const WaitStep& step) {
@@ -398,6 +460,7 @@ class Execution {
   bool check_guest(const std::string& disk) {
     std::optional<Guest> guest = guest_of(disk);
     if (!guest || !judge_guest(guest->flush(), "a flush")) return false;
+    flushed(disk);
     for (const model::ViewRun& run : model_.guest_view(disk)) {
       const auto pattern = run.pattern();
       if (!pattern) continue;
@@ -471,6 +534,8 @@ class Execution {
   Executed result_;
   RecordingHypervisor hypervisor_;
   model::DomainModel model_;
+  std::map<std::string, model::Durable> durable_;  // by disk
+  unsigned faults_to_come_ = 0;                    // injected and not met yet, as far as is known
   std::unique_ptr<Domain> domain_;
   check::Digests before_;
   std::vector<BlockJobEvent> events_;
@@ -483,7 +548,12 @@ class Execution {
 }  // namespace
 
 Executed execute(const Scenario& scenario, Target& target, const ExecutionOptions& options) {
-  auto session = target.open(options.session);
+  SessionOptions how = options.session;
+  how.hazards = std::ranges::any_of(scenario.steps, [](const Step& step) {
+    return std::holds_alternative<FaultStep>(step.action) ||
+           std::holds_alternative<PowerCutStep>(step.action);
+  });
+  auto session = target.open(how);
   if (!session) {
     Executed failed;
     failed.broken = session.error().detail;

@@ -62,6 +62,8 @@ class Foretold {
   }
   void perform(const QmpStep&) {}
   void perform(const CheckStep&) {}
+  void perform(const FaultStep&) {}
+  void perform(const PowerCutStep&) {}
 
   model::DomainModel model_;
 };

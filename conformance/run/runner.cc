@@ -165,6 +165,7 @@ class Runner {
             targets_[real].release != targets_[sim].release)
           continue;
         if (!executed[sim].broken.empty() || !executed[real].broken.empty()) continue;
+        if (!executed[sim].skipped.empty() || !executed[real].skipped.empty()) continue;
         if (!targets_[sim].skip_because.empty() || !targets_[real].skip_because.empty()) continue;
         if (!executed[sim].divergences.empty() || !executed[real].divergences.empty()) continue;
         auto found = check::compare_transcripts(
@@ -203,6 +204,11 @@ class Runner {
       result.verdict = Verdict::broken;
       result.detail = executed.broken;
       result.transcript = excerpt(executed);
+      return;
+    }
+    if (!executed.skipped.empty()) {
+      result.verdict = Verdict::skipped;
+      result.detail = executed.skipped;
       return;
     }
     if (executed.divergences.empty()) return;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "conformance/run/hazards.h"
+
 namespace conformance {
 
 namespace {
@@ -85,13 +87,18 @@ class MachineHypervisor final : public Hypervisor {
 struct SimSession::Parts {
   Parts(const sim::qmp::Profile& profile, const SessionOptions& options,
         sim::job::MirrorCanary canary)
-      : machine(files, {&profile, options.seed, options.explore, canary}),
+      : hazards(files),
+        machine(options.hazards ? static_cast<sim::storage::FileSystem&>(hazards) : files,
+                {&profile, options.seed, options.explore, canary}),
         directory(files),
-        hypervisor(machine) {}
+        hypervisor(machine),
+        seed(options.seed) {}
   sim::storage::MemoryFiles files;
+  HazardousFiles hazards;
   sim::machine::Machine machine;
   MemoryDirectory directory;
   MachineHypervisor hypervisor;
+  std::uint64_t seed;
 };
 
 SimSession::SimSession(const sim::qmp::Profile& profile, const SessionOptions& options,
@@ -101,6 +108,15 @@ SimSession::~SimSession() = default;
 Hypervisor& SimSession::hypervisor() { return parts_->hypervisor; }
 Files& SimSession::files() { return parts_->directory; }
 std::uint64_t SimSession::trace_hash() const { return parts_->machine.world().trace.hash(); }
+std::optional<std::string> SimSession::inject(const FileFault& fault) {
+  parts_->hazards.inject(fault);
+  return std::nullopt;
+}
+Outcome<void> SimSession::cut_power() {
+  if (const auto cut = parts_->hazards.cut_power(parts_->seed); !cut)
+    return std::unexpected(TargetFailure{TargetFailure::Kind::harness, cut.error().desc});
+  return {};
+}
 sim::storage::MemoryFiles& SimSession::storage() { return parts_->files; }
 
 std::string SimTarget::version() const {

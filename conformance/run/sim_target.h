@@ -20,6 +20,8 @@ class SimSession final : public Session {
   Hypervisor& hypervisor() override;
   Files& files() override;
   std::uint64_t trace_hash() const override;
+  std::optional<std::string> inject(const FileFault& fault) override;
+  Outcome<void> cut_power() override;
 
   // Where the machine's file names lead.
   sim::storage::MemoryFiles& storage();

@@ -101,6 +101,8 @@ class Meaning {
   void check_step(const GuestStep& step, const std::string& place);
   void check_step(const WaitStep& step, const std::string& place);
   void check_step(const CheckStep& step, const std::string& place);
+  void check_step(const FaultStep& step, const std::string& place);
+  void check_step(const PowerCutStep& step, const std::string& place);
 
   const Scenario& scenario_;
   const Draft& draft_;
@@ -234,6 +236,17 @@ void Meaning::check_step(const CheckStep& step, const std::string& place) {
   if (!good)
     report(member(place, "guest"), "runs of one byte each, such as \"1*64k 9*64k 0*896k\"",
            "found \"" + *step.guest + "\"");
+}
+
+void Meaning::check_step(const FaultStep& step, const std::string& place) {
+  if (disk(step.on) == nullptr && !is_file_name(step.on))
+    report(member(place, "fault"), "on: the target of a disk, or the name of a file in ${dir}",
+           fmt::format("found \"{}\"", step.on));
+}
+
+void Meaning::check_step(const PowerCutStep&, const std::string& place) {
+  if (place != scenario_.steps.back().place)
+    report(place, "the power cut as the last step", "nothing is left that could do another");
 }
 
 }  // namespace

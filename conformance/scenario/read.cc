@@ -238,7 +238,33 @@ GuestStep read_guest(const Object& step) {
     if (step.has(key) && !wanted)
       step.error().report(step.place(key),
                           fmt::format("no such member for \"{}\"", step.text("guest")));
+  if (step.has("expect") && !has_range)
+    step.error().report(step.place("expect"), "no such member for \"flush\"",
+                        "QEMU's monitor does not say that a flush failed");
+  else if (step.has("expect"))
+    guest.error = Object(step["expect"], step.place("expect"), step.error()).text("error");
   return guest;
+}
+
+FaultStep read_fault(const Object& step) {
+  const Object object(step["fault"], step.place("fault"), step.error());
+  FaultStep fault;
+  fault.on = object.text("on");
+  fault.op = object.text("op");
+  object.one_of("op", kFaultOperations);
+  if (object.has("nth")) fault.nth = object.size("nth");
+  if (fault.nth == 0) step.error().report(object.place("nth"), "a count from 1 on");
+  if (object.has("errno")) {
+    fault.number = object.text("errno");
+    object.one_of("errno", kFaultNumbers);
+  }
+  fault.lasting = object["lasting"] == Json(true);
+  return fault;
+}
+
+PowerCutStep read_power_cut(const Object& step) {
+  if (step["power-cut"] != Json(true)) step.error().report(step.place("power-cut"), "true");
+  return {};
 }
 
 WaitStep read_wait(const Object& step) {
@@ -272,6 +298,8 @@ Step read_step(const Placed& placed, FirstError& error) {
   if (step.has("qmp")) return {read_qmp(step), placed.place};
   if (step.has("check")) return {read_check(step), placed.place};
   if (step.has("guest")) return {read_guest(step), placed.place};
+  if (step.has("fault")) return {read_fault(step), placed.place};
+  if (step.has("power-cut")) return {read_power_cut(step), placed.place};
   return {read_wait(step), placed.place};
 }
 

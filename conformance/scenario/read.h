@@ -27,5 +27,9 @@ inline constexpr std::array<std::string_view, 3> kApiNames = {"blockRebase", "bl
 // The guest's operations; the order is GuestStep::Operation's.
 inline constexpr std::array<std::string_view, 5> kGuestOperations = {"write", "zero", "discard",
                                                                      "flush", "read"};
+// What a fault may let fail, and how.
+inline constexpr std::array<std::string_view, 5> kFaultOperations = {"read", "write", "discard",
+                                                                     "flush", "grow"};
+inline constexpr std::array<std::string_view, 2> kFaultNumbers = {"EIO", "ENOSPC"};
 
 }  // namespace conformance

@@ -75,7 +75,8 @@ struct GuestStep {
   std::string disk;
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
-  std::uint8_t pattern = 0;  // write: what; read: what every byte must be
+  std::uint8_t pattern = 0;          // write: what; read: what every byte must be
+  std::optional<std::string> error;  // the request fails, and what it says holds this
 };
 
 // Waits for a block job event of a disk, or for a QMP event.
@@ -94,8 +95,21 @@ struct CheckStep {
   std::optional<std::vector<std::string>> chain;  // file names, top first
 };
 
+// Lets a coming request to a file fail.
+struct FaultStep {
+  std::string on;              // a disk's target (its active image), or a file in ${dir}
+  std::string op;              // "read", "write", "discard", "flush", "grow"
+  std::uint64_t nth = 1;       // the first to fail, counted from this step on
+  std::string number = "EIO";  // or "ENOSPC"
+  bool lasting = false;        // so do all after it
+};
+
+// The power goes: which of the changes that were not flushed are lost is drawn from the seed.  The
+// last step.  Afterwards the files must be intact but for leaks, and hold what was flushed.
+struct PowerCutStep {};
+
 struct Step {
-  std::variant<CallStep, QmpStep, GuestStep, WaitStep, CheckStep> action;
+  std::variant<CallStep, QmpStep, GuestStep, WaitStep, CheckStep, FaultStep, PowerCutStep> action;
   std::string place;  // JSON pointer into the file, for messages
 };
 

@@ -86,6 +86,25 @@ Ordered step_json(const GuestStep& step) {
   }
   if (step.operation == Operation::write || step.operation == Operation::read)
     json["pattern"] = step.pattern;
+  if (step.error) json["expect"]["error"] = *step.error;
+  return json;
+}
+
+Ordered step_json(const FaultStep& step) {
+  Ordered fault;
+  fault["on"] = step.on;
+  fault["op"] = step.op;
+  fault["nth"] = step.nth;
+  fault["errno"] = step.number;
+  if (step.lasting) fault["lasting"] = true;
+  Ordered json;
+  json["fault"] = std::move(fault);
+  return json;
+}
+
+Ordered step_json(const PowerCutStep&) {
+  Ordered json;
+  json["power-cut"] = true;
   return json;
 }
 

@@ -2,14 +2,26 @@
 
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "conformance/target/files.h"
 #include "conformance/target/hypervisor.h"
 
 namespace conformance {
+
+// Of the requests to the file at `path` the nth from now on fails.
+struct FileFault {
+  std::string path;
+  enum class Operation : unsigned char { read, write, discard, flush, grow };
+  Operation operation = Operation::write;
+  std::uint64_t nth = 1;
+  int number = EIO;      // an errno
+  bool lasting = false;  // all after it fail as well
+};
 
 // One scenario's use of a target: a private, empty directory, and a paused machine without disks
 // whose QMP is ready.  Ends with the object, whatever happened; nothing of it is left behind.
@@ -20,11 +32,24 @@ class Session {
   virtual Files& files() = 0;
   // One number for everything that happened; 0 where the target cannot tell (real QEMU).
   virtual std::uint64_t trace_hash() const { return 0; }
+
+  // Lets a coming request to a file fail.  Nothing: it will; else why this target cannot do that.
+  virtual std::optional<std::string> inject(const FileFault& /*fault*/) {
+    return "this target cannot let requests fail";
+  }
+  // Ends the hypervisor as a power cut would, as far as the target can: the simulator draws what of
+  // the unflushed changes is lost; a real QEMU is killed, and the host still writes what it was
+  // given.  Only files() may be used afterwards.
+  [[nodiscard]] virtual Outcome<void> cut_power() {
+    return std::unexpected(
+        TargetFailure{TargetFailure::Kind::harness, "this target's power cannot be cut"});
+  }
 };
 
 struct SessionOptions {
   std::uint64_t seed = 1;
   bool explore = false;  // the simulator: run due work in an order drawn from the seed
+  bool hazards = false;  // inject() and cut_power() will be used
 };
 
 class Target {
