@@ -188,8 +188,7 @@ Task<void> run_qemu_io(device::VirtioBlk& device, std::string verb_line, std::st
     co_return;
   }
   if (verb->name == "flush") {
-    if (const Result<> done = co_await device.flush(); !done)
-      output += fmt::format("flush failed: {}\n", done.error().desc);
+    (void)co_await device.flush();  // QEMU does not say if it fails (measured, 5.2 to 11.1)
     co_return;
   }
   if (verb->name != "read" && verb->name != "write" && verb->name != "discard") {
