@@ -119,6 +119,8 @@ inline constexpr std::uint64_t kHostOffsetEnd = std::uint64_t{1} << 56;
 inline constexpr std::uint64_t kL2StretchBytes = 65536;
 
 inline constexpr std::uint64_t kSector = 512;  // virtual sizes are whole sectors
+// QEMU: the largest size of any disk (its BDRV_MAX_LENGTH: 2^63 - 1, to a multiple of 1 GiB).
+inline constexpr std::uint64_t kVirtualSizeMax = 0x7fffffffc0000000;
 
 // spec, "Snapshots": byte places of an entry's fields; entries are padded to a multiple of 8.
 namespace snapshot_at {

@@ -116,8 +116,9 @@ class Image {
   // which `qemu-img convert -c` does at its end.
   Task<Result<>> write_compressed(GuestOffset at, Bytes from);
 
-  // Sets the virtual size (rounded up to 512).  What is new reads as zeroes whatever the backing
-  // holds.  Refused in QEMU's words with internal snapshots (for version 2) or bitmaps.
+  // Sets the virtual size, whole sectors; what is new reads as zeroes whatever the backing holds.
+  // Refused in QEMU's words: other sizes, with internal snapshots in version 2, preallocation of
+  // less.
   Task<Result<>> resize(std::uint64_t size, Preallocation preallocation);
 
   // Internal snapshots; ENOENT for one that is not there.
@@ -257,6 +258,24 @@ class Image {
   Task<Result<bool>> rest_is_zero(GuestOffset at, std::uint64_t length);
   Task<Result<>> zero_clusters(GuestCluster first, std::uint64_t count, bool unmap);
   Task<Result<>> discard_clusters(GuestCluster first, std::uint64_t count);
+
+  // resize.cc
+  Result<> check_resize(std::uint64_t size, Preallocation preallocation) const;
+  Task<Result<>> grow(std::uint64_t size, Preallocation preallocation);
+  Task<Result<>> grow_l1(std::uint64_t entries);
+  Task<Result<>> zero_new(std::uint64_t from, std::uint64_t size);
+  Task<Result<>> shrink(std::uint64_t size);
+  Task<Result<>> crop_clusters(GuestCluster first, std::uint64_t end);
+  Task<Result<>> crop_l2_tables(std::uint64_t first);
+  Task<Result<>> store_size(std::uint64_t size);
+
+  // preallocate.cc
+  Task<Result<>> preallocate_metadata(GuestOffset from, std::uint64_t end, Preallocation how);
+  Task<Result<>> preallocate_data(GuestOffset from, std::uint64_t end, Preallocation how,
+                                  bool hides_backing);
+  Task<Result<>> link_unwritten(GuestOffset at, const Piece& piece);
+  Task<Result<>> place_clusters(GuestCluster first, HostCluster host, std::uint64_t clusters,
+                                std::uint64_t allocated);
 
   std::shared_ptr<storage::Storage> file_;
   OpenOptions options_;

@@ -11,7 +11,6 @@ static Error not_yet(const char* what) {
 
 Task<Result<>> Image::load_bitmaps() { co_return ok(); }
 Task<Result<>> Image::store_bitmaps() { co_return ok(); }
-Task<Result<>> Image::resize(std::uint64_t, Preallocation) { co_return not_yet("resize"); }
 const Snapshot* Image::find_snapshot(std::string_view) const { return nullptr; }
 Task<Result<>> Image::create_snapshot(NewSnapshot) { co_return not_yet("snapshots"); }
 Task<Result<>> Image::apply_snapshot(std::string) { co_return not_yet("snapshots"); }

@@ -142,7 +142,7 @@ Task<Result<bool>> Image::allocate(Piece& piece, GuestOffset at, std::uint64_t l
 
 // Data and what surrounds it.
 Task<Result<>> Image::store(GuestOffset at, Bytes from, const Piece& piece) {
-  CO_TRY_OK(co_await file_->write(piece.host.value, from));
+  if (!from.empty()) CO_TRY_OK(co_await file_->write(piece.host.value, from));
   if (!piece.link) co_return ok();
   const std::uint64_t head = geometry_.within(at);
   const GuestOffset end = at + piece.length;
