@@ -159,10 +159,12 @@ Task<Result<>> Refcounts::drop_idle_blocks() {
     CO_TRY_OK(co_await tables_.flush());
     const HostCluster own = geometry_.cluster_of(block);
     tables_.forget(block, 1);
-    if (own.value / per_block() == i)
-      cursor_ = std::min(cursor_, own.value);
-    else
-      CO_TRY_OK(co_await release(own, 1, false));
+    if (own.value / per_block() != i) {
+      CO_TRY_OK(co_await release(own, 1, true));
+      continue;
+    }
+    cursor_ = std::min(cursor_, own.value);
+    (void)co_await file_.discard(block.value, geometry_.cluster_bytes());
   }
   co_return ok();
 }

@@ -157,24 +157,24 @@ Task<Result<>> Image::shrink(std::uint64_t size) {
   co_return ok();
 }
 
-// Empties the entries of [first, end).  QEMU makes an L2 table where there is none; of those that
-// crop_l2_tables() would free at once only their absence shows.
+// Empties the entries of [first, end).  QEMU makes an L2 table where there is none, to free it in
+// crop_l2_tables() if it lies wholly beyond the end: nothing is left of it.
 Task<Result<>> Image::crop_clusters(GuestCluster first, std::uint64_t end) {
   const std::uint64_t per_table = geometry_.l2_entries();
   for (GuestCluster cluster = first; cluster.value < end;) {
-    if (cluster.value % per_table == 0) {
-      CO_TRY(const HostOffset table, co_await l2_table(cluster));
-      if (table.value == 0) {
-        cluster = cluster + per_table;
-        continue;
-      }
+    CO_TRY(const HostOffset table, co_await l2_table(cluster));
+    const std::uint64_t stop = std::min(end, align_down(cluster.value, per_table) + per_table);
+    if (table.value == 0) {
+      if (cluster.value % per_table != 0) CO_TRY_OK(co_await l2_table_for_update(cluster));
+      cluster = {stop};
+      continue;
     }
-    CO_TRY(const L2Entry old, co_await entry(cluster));
-    if (old != L2Entry{}) {
+    for (; cluster.value < stop; cluster = cluster + 1) {
+      CO_TRY(const L2Entry old, co_await entry(cluster));
+      if (old == L2Entry{}) continue;
       CO_TRY_OK(co_await set_entry(cluster, {}));
-      CO_TRY_OK(co_await release_entry(old, false));
+      CO_TRY_OK(co_await release_entry(old, true));
     }
-    cluster = cluster + 1;
   }
   co_return ok();
 }
@@ -194,7 +194,7 @@ Task<Result<>> Image::crop_l2_tables(std::uint64_t first) {
   for (auto table = freed.rbegin(); table != freed.rend(); ++table) {
     if (table->value == 0 || geometry_.within(*table) != 0) continue;
     tables_.forget(*table, 1);
-    CO_TRY_OK(co_await refcounts_.release(geometry_.cluster_of(*table), 1, false));
+    CO_TRY_OK(co_await refcounts_.release(geometry_.cluster_of(*table), 1, true));
   }
   co_return ok();
 }
