@@ -30,8 +30,9 @@ struct Status {
 class Layer {
  public:
   struct Place {
-    std::string path, name, shown_name;  // as the members say
-    std::shared_ptr<storage::Storage> file;
+    // As the members say.
+    std::string path = {}, name = {}, shown_name = {}, data_name = {};
+    std::shared_ptr<storage::Storage> file = {}, data_file = {};
   };
 
   virtual ~Layer() = default;
@@ -56,8 +57,6 @@ class Layer {
   virtual std::uint64_t cluster_size() const = 0;  // 0: raw
   virtual const char* format() const = 0;          // "raw", "qcow2"
   virtual qcow2::Image* qcow2() { return nullptr; }
-  // The external data file; null: there is none.
-  virtual const std::shared_ptr<storage::Storage>& data_file() const;
 
   // The path that was opened (absolute, as it was composed; links are not resolved).
   const std::string& path() const { return place_.path; }
@@ -66,6 +65,9 @@ class Layer {
   // What QEMU calls it: name(), or "json:{…}" if there is more to it.
   const std::string& shown_name() const { return place_.shown_name; }
   const std::shared_ptr<storage::Storage>& file() const { return place_.file; }
+  // The external data file and its name as it was composed; null: there is none.
+  const std::shared_ptr<storage::Storage>& data_file() const { return place_.data_file; }
+  const std::string& data_name() const { return place_.data_name; }
 
   Layer* backing() const { return backing_.get(); }
   // Replaces what is below; null: nothing.
@@ -80,18 +82,17 @@ class Layer {
   void forget() { known_ = {}; }
 
  private:
-  friend Task<Result<Status>> status_of_layer(Layer& layer, std::uint64_t offset,
-                                              std::uint64_t length);
+  friend Task<Result<struct ChainStatus>> status_above(Layer& top, const Layer* base,
+                                                       std::uint64_t offset, std::uint64_t length);
+  bool recall(std::uint64_t offset, std::uint64_t length, Status& status) const;
 
   Place place_;
   std::unique_ptr<Layer> backing_;
-  Status known_ = {};  // the stretch that was last asked for, from `known_at_`; length 0: none
+  // The stretch that was asked for last, from `known_at_`: going through a chain from front to back
+  // then looks at each stretch of each layer once.
+  Status known_ = {};
   std::uint64_t known_at_ = 0;
 };
-
-// Layer::status, remembered: going through a layer from front to back looks at each of its
-// stretches once, in whatever pieces.
-Task<Result<Status>> status_of_layer(Layer& layer, std::uint64_t offset, std::uint64_t length);
 
 // What a stretch is when the whole chain from `top` down is looked at, and the depth of the layer
 // that decides (0 is `top`): one that has it, or one that has not where nothing lies below it, or

@@ -13,9 +13,6 @@ namespace sim::image {
 
 std::unique_ptr<Layer> make_raw_layer(Layer::Place place, bool writable);
 
-// `data_file` is null if the guest's data is in `file`.
-std::unique_ptr<Layer> make_qcow2_layer(Layer::Place place,
-                                        std::shared_ptr<storage::Storage> data_file,
-                                        std::unique_ptr<qcow2::Image> image);
+std::unique_ptr<Layer> make_qcow2_layer(Layer::Place place, std::unique_ptr<qcow2::Image> image);
 
 }  // namespace sim::image

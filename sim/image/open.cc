@@ -101,7 +101,10 @@ class Opener {
     if (format == "raw" || format == "file") {
       if (!request_.snapshot.empty() && layers_.empty())
         co_return refusal(fmt::format("Could not load snapshot '{}'", request_.snapshot));
-      co_return make_raw_layer({path, source.filename, shown_name(source), std::move(file)},
+      co_return make_raw_layer({.path = path,
+                                .name = source.filename,
+                                .shown_name = source.filename,
+                                .file = std::move(file)},
                                writable());
     }
     if (is_other_format(format))
@@ -122,16 +125,20 @@ class Opener {
     CO_TRY(const qcow2::Header header, co_await qcow2::read_header(*file, writable()));
     qcow2::OpenOptions options{.writable = writable(), .lax = context_.policy.lax};
     if (layers_.empty()) options.snapshot = request_.snapshot;
+    Layer::Place place{.path = path,
+                       .name = source.filename,
+                       .shown_name = shown_name(source),
+                       .data_name = source.data_file.empty() ? header.data_file : source.data_file,
+                       .file = file};
     if (header.has_data_file()) {
-      CO_TRY(options.data_file, open_data_file(source, header, path));
+      CO_TRY(place.data_file, open_data_file(source, place.data_name, path));
+      options.data_file = place.data_file;
     }
     if (header.crypt_method != 0 && !request_.metadata_only) {
       CO_TRY(options.cipher, co_await unlock(source, *file, header));
     }
-    const std::shared_ptr<storage::Storage> data_file = options.data_file;
     CO_TRY(auto image, co_await qcow2::Image::open(context_.world, file, std::move(options)));
-    co_return make_qcow2_layer({path, source.filename, shown_name(source), std::move(file)},
-                               data_file, std::move(image));
+    co_return make_qcow2_layer(std::move(place), std::move(image));
   }
 
   Task<Result<std::shared_ptr<const crypto::SectorCipher>>> unlock(const Source& source,
@@ -147,18 +154,18 @@ class Opener {
 
   // The name is resolved from the working directory, as QEMU does (measured, 5.2 to 11.1).
   Result<std::shared_ptr<storage::Storage>> open_data_file(const Source& source,
-                                                           const qcow2::Header& header,
+                                                           const std::string& name,
                                                            const std::string& image_path) {
     // Without a need for the data, nothing outside the image is touched.
     if (request_.metadata_only) return std::make_shared<storage::MemoryFile>();
-    const bool named = !source.data_file.empty();
-    std::string name = named ? source.data_file : header.data_file;
     if (name.empty()) return refusal("'data-file' is required for this image");
-    if (!named && has_protocol(name))
-      return refusal(
-          fmt::format("the image refers to '{}': only names of files are followed", name), EPERM);
     const std::string path = absolute(context_, name);
-    if (!named) TRY_OK(confine(context_, image_path, path));
+    if (source.data_file.empty()) {
+      if (has_protocol(name))
+        return refusal(
+            fmt::format("the image refers to '{}': only names of files are followed", name), EPERM);
+      TRY_OK(confine(context_, image_path, path));
+    }
     return open_file(path, name);
   }
 

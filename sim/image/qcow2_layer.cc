@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sim/image/layers.h"
+#include "sim/image/preallocated.h"
 
 namespace sim::image {
 
@@ -40,9 +41,8 @@ class Below final : public qcow2::Backing {
 
 class Qcow2Layer final : public Layer {
  public:
-  Qcow2Layer(Place place, std::shared_ptr<storage::Storage> data_file,
-             std::unique_ptr<qcow2::Image> image)
-      : Layer(std::move(place)), data_file_(std::move(data_file)), image_(std::move(image)) {}
+  Qcow2Layer(Place place, std::unique_ptr<qcow2::Image> image)
+      : Layer(std::move(place)), image_(std::move(image)) {}
 
   Task<Result<>> read(std::uint64_t offset, MutableBytes into) override {
     if (backing() == nullptr) return image_->read(GuestOffset{offset}, into);
@@ -73,13 +73,19 @@ class Qcow2Layer final : public Layer {
   Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) override {
     using Kind = qcow2::Extent::Kind;
     CO_TRY(const qcow2::Extent extent, co_await image_->status(GuestOffset{offset}, length));
-    co_return Status{.length = std::min(length, extent.length),
-                     .allocated = extent.kind != Kind::absent,
-                     .zero = extent.kind == Kind::zero,
-                     .data = extent.kind == Kind::data || extent.kind == Kind::compressed,
-                     .compressed = extent.kind == Kind::compressed,
-                     .placed = extent.kind == Kind::data || extent.placed,
-                     .offset = extent.host.value};
+    const bool encrypted = image_->header().crypt_method != 0;
+    Status status{.length = std::min(length, extent.length),
+                  .allocated = extent.kind != Kind::absent,
+                  .zero = extent.kind == Kind::zero,
+                  .data = extent.kind == Kind::data || extent.kind == Kind::compressed,
+                  .compressed = extent.kind == Kind::compressed,
+                  .placed = (extent.kind == Kind::data || extent.placed) && !encrypted,
+                  .offset = extent.host.value};
+    if (status.placed && status.data) {
+      CO_TRY(const bool reserved, co_await is_reserved_only());
+      if (reserved) look_into_file(status);
+    }
+    co_return status;
   }
   Task<Result<>> close() override {
     CO_TRY_OK(co_await image_->close());
@@ -91,7 +97,6 @@ class Qcow2Layer final : public Layer {
   std::uint64_t cluster_size() const override { return image_->cluster_size(); }
   const char* format() const override { return "qcow2"; }
   qcow2::Image* qcow2() override { return image_.get(); }
-  const std::shared_ptr<storage::Storage>& data_file() const override { return data_file_; }
 
   void set_backing(std::unique_ptr<Layer> backing) override {
     below_ = backing ? std::make_unique<Below>(*backing) : nullptr;
@@ -100,6 +105,25 @@ class Qcow2Layer final : public Layer {
   }
 
  private:
+  // QEMU looks for holes behind the data of an image whose clusters were only reserved.
+  Task<Result<bool>> is_reserved_only() {
+    if (!reserved_only_) {
+      CO_TRY(reserved_only_, co_await is_preallocated(*file(), image_->header()));
+    }
+    co_return *reserved_only_;
+  }
+  void look_into_file(Status& status) const {
+    const storage::Storage& store = data_file() ? *data_file() : *file();
+    if (status.offset >= store.size()) {
+      status.zero = true;
+      return;
+    }
+    const storage::Extent extent = store.extent_at(status.offset);
+    const bool to_the_end = status.offset + extent.length >= store.size();
+    if (!extent.data) status.zero = true;
+    if (extent.data || !to_the_end) status.length = std::min(status.length, extent.length);
+  }
+
   // Each stretch comes from the layer that has it, without passing through those above.
   Task<Result<>> read_chain(std::uint64_t offset, MutableBytes into) {
     if (offset > size() || into.size() > size() - offset) co_return os_error(EIO);
@@ -118,17 +142,15 @@ class Qcow2Layer final : public Layer {
     co_return ok();
   }
 
-  std::shared_ptr<storage::Storage> data_file_;
   std::unique_ptr<qcow2::Image> image_;
+  std::optional<bool> reserved_only_;  // not known yet: empty
   std::unique_ptr<Below> below_;
 };
 
 }  // namespace
 
-std::unique_ptr<Layer> make_qcow2_layer(Layer::Place place,
-                                        std::shared_ptr<storage::Storage> data_file,
-                                        std::unique_ptr<qcow2::Image> image) {
-  return std::make_unique<Qcow2Layer>(std::move(place), std::move(data_file), std::move(image));
+std::unique_ptr<Layer> make_qcow2_layer(Layer::Place place, std::unique_ptr<qcow2::Image> image) {
+  return std::make_unique<Qcow2Layer>(std::move(place), std::move(image));
 }
 
 }  // namespace sim::image

@@ -13,7 +13,6 @@ Task<int> check_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> create_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> convert_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> compare_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> map_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> measure_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> snapshot_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> bitmap_command(Invocation& invocation) { return not_yet(invocation); }
