@@ -2,9 +2,9 @@
 
 #include "sim/image/map.h"
 
-#include <fmt/format.h>
-
-#include <iterator>
+#include <algorithm>
+#include <array>
+#include <charconv>
 
 #include "sim/tool/invocation.h"
 
@@ -12,6 +12,7 @@ namespace sim::tool {
 
 namespace {
 
+constexpr std::size_t kColumn = 16;  // characters
 constexpr std::size_t kPrintedAtOnce = 1 << 16;
 
 class Printer {
@@ -21,7 +22,7 @@ class Printer {
   void begin() {
     text_ = output_ == Output::json
                 ? "["
-                : fmt::format("{:<16}{:<16}{:<16}{}\n", "Offset", "Length", "Mapped to", "File");
+                : "Offset          Length          Mapped to       File\n";
   }
   bool entry(const image::MapEntry& entry) {
     if (output_ == Output::json) {
@@ -49,23 +50,45 @@ class Printer {
   }
 
  private:
+  // Tens of thousands of lines are printed: numbers go the short way.
+  void add(std::uint64_t number) {
+    std::array<char, 20> digits;
+    const auto done = std::to_chars(digits.data(), digits.data() + digits.size(), number);
+    text_.append(digits.data(), done.ptr);
+  }
+  void add(bool value) { text_ += value ? "true" : "false"; }
+  template <class T>
+  void member(std::string_view name, T value) {
+    text_ += name;
+    add(value);
+  }
   void as_json(const image::MapEntry& entry) {
-    const auto out = std::back_inserter(text_);
     if (!first_) text_ += ",\n";
     first_ = false;
-    fmt::format_to(out,
-                   R"({{ "start": {}, "length": {}, "depth": {}, "present": {}, "zero": {}, )"
-                   R"("data": {})",
-                   entry.start, entry.length, entry.depth, entry.present, entry.zero, entry.data);
-    if (entry.placed) fmt::format_to(out, R"(, "offset": {})", entry.offset);
+    member("{ \"start\": ", entry.start);
+    member(", \"length\": ", entry.length);
+    member(", \"depth\": ", std::uint64_t{entry.depth});
+    member(", \"present\": ", entry.present);
+    member(", \"zero\": ", entry.zero);
+    member(", \"data\": ", entry.data);
+    if (entry.placed) member(", \"offset\": ", entry.offset);
     text_ += '}';
   }
+  void column(std::uint64_t number) {
+    std::array<char, 16> digits;
+    const auto done = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16);
+    const std::size_t start = text_.size();
+    if (number != 0) text_ += "0x";
+    text_.append(digits.data(), done.ptr);
+    text_.append(kColumn - std::min(kColumn, text_.size() - start), ' ');
+  }
   void as_text(const image::MapEntry& entry) {
-    const auto hex = [](std::uint64_t n) { return n == 0 ? "0" : fmt::format("{:#x}", n); };
     const image::Layer& layer = *entry.layer;
-    fmt::format_to(std::back_inserter(text_), "{:<16}{:<16}{:<16}{}\n", hex(entry.start),
-                   hex(entry.length), hex(entry.offset),
-                   layer.data_file() ? layer.data_name() : layer.name());
+    column(entry.start);
+    column(entry.length);
+    column(entry.offset);
+    text_ += layer.data_file() ? layer.data_name() : layer.name();
+    text_ += '\n';
   }
 
   Invocation& invocation_;
