@@ -20,9 +20,8 @@ class Printer {
   Printer(Invocation& invocation, Output output) : invocation_(invocation), output_(output) {}
 
   void begin() {
-    text_ = output_ == Output::json
-                ? "["
-                : "Offset          Length          Mapped to       File\n";
+    text_ =
+        output_ == Output::json ? "[" : "Offset          Length          Mapped to       File\n";
   }
   bool entry(const image::MapEntry& entry) {
     if (output_ == Output::json) {

@@ -12,7 +12,6 @@ static Task<int> not_yet(Invocation& invocation) {
 Task<int> check_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> create_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> convert_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> compare_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> measure_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> snapshot_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> bitmap_command(Invocation& invocation) { return not_yet(invocation); }
