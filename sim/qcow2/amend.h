@@ -11,7 +11,7 @@
 #include "sim/base/result.h"
 #include "sim/qcow2/create.h"
 #include "sim/storage/storage.h"
-#include "sim/world/world.h"
+#include "sim/world/task.h"
 
 namespace sim::qcow2 {
 
@@ -19,7 +19,8 @@ namespace sim::qcow2 {
 struct AmendOptions {
   std::optional<std::uint32_t> version = {};
   std::optional<std::uint64_t> size = {};
-  std::optional<std::string> backing_file = {}, backing_format = {};  // empty: removed
+  // QEMU takes what the image has already, both or neither, and refuses anything else.
+  std::optional<std::string> backing_file = {}, backing_format = {};
   std::optional<bool> lazy_refcounts = {};
   std::optional<std::uint32_t> refcount_order = {};
   std::optional<std::string> data_file = {};
@@ -36,9 +37,9 @@ struct AmendOptions {
   std::function<void(MutableBytes)> random = {};
 };
 
-// Changes `image`'s header and tables.  Options that QEMU refuses are refused in its words before
-// anything is written.
+// Changes the header and the tables of `image`, which is open for writing.  Options that QEMU
+// refuses are refused in its words, and before anything is written if that can be known.
 class Image;
-Task<Result<>> amend(World& world, Image& image, AmendOptions options);
+Task<Result<>> amend(Image& image, AmendOptions options);
 
 }  // namespace sim::qcow2

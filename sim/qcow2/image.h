@@ -72,6 +72,8 @@ struct OpenOptions {
 // Buffers live until the task has ended.  close() before destruction, or what was not flushed is
 // lost (as in a crash).
 class Image {
+  friend class Amender;  // amend.cc
+
  public:
   // Checks the header as QEMU 7.2 does and refuses with its words.  Opening for writing clears
   // unknown autoclear bits.

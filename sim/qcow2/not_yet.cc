@@ -1,6 +1,5 @@
 // Declared, and not written yet.  Gone when its last function is.
 
-#include "sim/qcow2/amend.h"
 #include "sim/qcow2/image.h"
 
 namespace sim::qcow2 {
@@ -30,6 +29,5 @@ Task<Result<>> Image::set_in_bitmap(std::string, std::uint64_t, std::uint64_t) {
 Task<Result<std::vector<BitmapInfo>>> read_bitmaps(storage::Storage&, const Header&) {
   co_return std::vector<BitmapInfo>{};
 }
-Task<Result<>> amend(World&, Image&, AmendOptions) { co_return not_yet("amend"); }
 
 }  // namespace sim::qcow2

@@ -156,6 +156,13 @@ Task<Result<std::uint64_t>> Refcounts::allocate_at(HostCluster first, std::uint6
   }
 }
 
+Task<Result<>> Refcounts::raise(HostCluster first, std::uint64_t clusters) {
+  for (;;) {
+    CO_TRY(const Outcome outcome, co_await change(first, clusters, Change::raise));
+    if (outcome == Outcome::done) co_return ok();
+  }
+}
+
 Task<Result<>> Refcounts::release(HostCluster first, std::uint64_t clusters, bool discard) {
   CO_TRY_OK(co_await change(first, clusters, Change::lower));
   for (std::uint64_t i = 0; discard && i < clusters; ++i) {

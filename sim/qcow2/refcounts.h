@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "sim/base/result.h"
 #include "sim/qcow2/header.h"
@@ -37,6 +38,9 @@ class Refcounts {
   // back to the file.  EINVAL if a count is 0 already.
   Task<Result<>> release(HostCluster first, std::uint64_t clusters, bool discard);
 
+  // Raises the counts of `clusters` clusters, all or none; EINVAL if one is as high as it can be.
+  Task<Result<>> raise(HostCluster first, std::uint64_t clusters);
+
   Task<Result<std::uint64_t>> count(HostCluster cluster);
 
   // Puts a new refcount table at `start`, behind which nothing is in use, with the blocks that are
@@ -46,6 +50,19 @@ class Refcounts {
   Task<Result<std::optional<HostCluster>>> last_in_use(std::uint64_t clusters);
   // Gives up the blocks that count nothing.
   Task<Result<>> drop_idle_blocks();
+
+  // Where the counts are.
+  struct Structures {
+    HostOffset table;
+    std::uint32_t table_clusters = 0;
+    std::uint32_t order = 0;
+  };
+  // Makes all blocks and the table anew, in a width of 1 << order bits, and writes them.  EINVAL
+  // if a count does not fit.  The old ones stay in use.
+  Task<Result<Structures>> prepare_width(std::uint32_t order);
+  // To be called when the header refers to what was prepared: from now on that counts, and the old
+  // ones are given up.
+  Task<Result<>> switch_width(Structures old);
 
  private:
   enum class Outcome : unsigned char { done, search_again };
@@ -78,6 +95,11 @@ class Refcounts {
   Task<Result<HostCluster>> make_area(
       HostCluster start, std::uint64_t blocks, std::uint64_t entries,
       std::optional<std::pair<std::uint64_t, HostCluster>> new_block);
+  template <class See>
+  Task<Result<>> for_each_count(std::uint64_t first, std::uint64_t clusters, See see);
+  Task<Result<bool>> allocate_blocks(std::uint32_t order, std::vector<std::uint64_t>& table);
+  Task<Result<>> write_blocks(std::uint32_t order, const std::vector<std::uint64_t>& table);
+  Task<Result<HostOffset>> write_table(HostOffset at, const std::vector<std::uint64_t>& table);
   Task<Result<bool>> is_idle(HostOffset block, std::uint64_t index);
   Task<Result<>> count_area(Bytes table, HostCluster start, HostCluster end);
   Task<Result<>> switch_table(HostCluster table, std::uint64_t clusters);
