@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "sim/base/text.h"
 #include "sim/image/open.h"
 #include "sim/image/texts.h"
+#include "sim/qcow2/encryption.h"
 
 namespace sim::image {
 
@@ -56,6 +58,37 @@ Json snapshots_json(const std::vector<qcow2::Snapshot>& snapshots) {
     list.push_back(std::move(entry));
   }
   return list;
+}
+
+Json slots_json(const crypto::LuksHeader& luks) {
+  Json list = Json::array();
+  for (const crypto::LuksSlot& slot : luks.slots) {
+    Json entry = {{"active", slot.active},
+                  {"key-offset", slot.material_sector * crypto::SectorCipher::kSector}};
+    if (slot.active) {
+      entry["iters"] = slot.iterations;
+      entry["stripes"] = crypto::luks::kStripes;
+    }
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+// QAPI: ImageInfoSpecificQCow2Encryption.
+Json encrypt_json(const std::optional<crypto::LuksHeader>& luks) {
+  if (!luks) return {{"format", "aes"}};
+  const crypto::CipherSpec& cipher = luks->cipher;
+  Json encrypt = {{"format", "luks"},
+                  {"cipher-alg", cipher.algorithm},
+                  {"cipher-mode", cipher.mode},
+                  {"ivgen-alg", cipher.ivgen},
+                  {"hash-alg", luks->hash->name()},
+                  {"payload-offset", luks->payload_sector * crypto::SectorCipher::kSector},
+                  {"master-key-iters", luks->iterations},
+                  {"uuid", luks->uuid},
+                  {"slots", slots_json(*luks)}};
+  if (cipher.ivgen == "essiv") encrypt["ivgen-hash-alg"] = cipher.ivgen_hash;
+  return encrypt;
 }
 
 // QAPI: ImageInfoSpecificQCow2.
@@ -120,7 +153,12 @@ Task<Result<Json>> image_info(Layer& layer) {
     if (!header.backing_format.empty()) info["backing-filename-format"] = header.backing_format;
   }
   if (!image->snapshots().empty()) info["snapshots"] = snapshots_json(image->snapshots());
-  info["format-specific"] = {{"type", "qcow2"}, {"data", qcow2_json(*image)}};
+  Json specific = qcow2_json(*image);
+  if (header.crypt_method != 0) {
+    CO_TRY(const auto luks, co_await qcow2::read_luks(*layer.file(), header));
+    specific["encrypt"] = encrypt_json(luks);
+  }
+  info["format-specific"] = {{"type", "qcow2"}, {"data", std::move(specific)}};
   co_return info;
 }
 

@@ -134,7 +134,9 @@ class Opener {
       CO_TRY(place.data_file, open_data_file(source, place.data_name, path));
       options.data_file = place.data_file;
     }
-    if (header.crypt_method != 0 && !request_.metadata_only) {
+    if (request_.metadata_only) {
+      CO_TRY_OK(co_await qcow2::read_luks(*file, header));  // QEMU checks it, key or no key
+    } else if (header.crypt_method != 0) {
       CO_TRY(options.cipher, co_await unlock(source, *file, header));
     }
     CO_TRY(auto image, co_await qcow2::Image::open(context_.world, file, std::move(options)));
@@ -149,7 +151,7 @@ class Opener {
     const auto secret = context_.secrets.find(source.key_secret);
     if (secret == context_.secrets.end())
       co_return refusal(fmt::format("No secret with id '{}'", source.key_secret));
-    co_return co_await qcow2::unlock(file, header, secret->second);
+    co_return co_await qcow2::unlock(file, header, secret->second, context_.policy.lax);
   }
 
   // The name is resolved from the working directory, as QEMU does (measured, 5.2 to 11.1).
