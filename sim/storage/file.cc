@@ -167,6 +167,20 @@ Result<std::shared_ptr<Storage>> RealFiles::create(const std::string& path) {
   return open_file(path, O_RDWR | O_CREAT | O_TRUNC, flush_);
 }
 
+Result<std::shared_ptr<Storage>> RealFiles::create_new(const std::string& path,
+                                                       const std::string& like) {
+  struct stat model{};
+  const bool modelled = ::stat(like.c_str(), &model) == 0;
+  TRY(auto file, open_file(path, O_RDWR | O_CREAT | O_EXCL, flush_));
+  if (!modelled) return file;
+  // Who may not give a file away keeps it, as a copy that belongs to who makes it.
+  constexpr mode_t kPermissions = 0777;
+  if (::lchown(path.c_str(), model.st_uid, model.st_gid) < 0 && errno != EPERM)
+    return os_error(errno);
+  if (::chmod(path.c_str(), model.st_mode & kPermissions) < 0) return os_error(errno);
+  return file;
+}
+
 bool RealFiles::exists(const std::string& path) const {
   struct stat status{};
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);

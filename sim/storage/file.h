@@ -48,6 +48,8 @@ class RealFiles final : public FileSystem {
   explicit RealFiles(Flush flush = Flush::safe) : flush_(flush) {}
   Result<std::shared_ptr<Storage>> open(const std::string& path, Access access) override;
   Result<std::shared_ptr<Storage>> create(const std::string& path) override;
+  Result<std::shared_ptr<Storage>> create_new(const std::string& path,
+                                              const std::string& like) override;
   bool exists(const std::string& path) const override;
   Result<> remove(const std::string& path) override;
   Result<> rename(const std::string& from, const std::string& to) override;

@@ -88,6 +88,14 @@ class FileSystem {
   virtual Result<std::shared_ptr<Storage>> open(const std::string& path, Access access) = 0;
   // Makes an empty file, or empties the one that is there.
   virtual Result<std::shared_ptr<Storage>> create(const std::string& path) = 0;
+  // Makes an empty file where nothing is (EEXIST else; links are not followed).  It may be read and
+  // written by whom the file at `like` may be, if there is one.
+  virtual Result<std::shared_ptr<Storage>> create_new(const std::string& path,
+                                                      const std::string& like) {
+    (void)like;
+    if (exists(path)) return os_error(EEXIST);
+    return create(path);
+  }
   virtual bool exists(const std::string& path) const = 0;
   virtual Result<> remove(const std::string& path) = 0;
   // `to` becomes what `from` is, at once; what was at `to` is gone.
