@@ -149,6 +149,10 @@ class Image {
   // Stores another backing name and format (empty: none) in the header.
   Task<Result<>> change_backing_name(std::string file, std::string format);
 
+  // Nothing is allocated any more: what lies below shows everywhere.  Without snapshots, bitmaps
+  // and the like the file is laid out as a new one.  The last request before close().
+  Task<Result<>> make_empty();
+
   // Writes back everything.  The image takes no requests afterwards.
   Task<Result<>> close();
 
@@ -278,6 +282,11 @@ class Image {
   Task<Result<>> link_unwritten(GuestOffset at, const Piece& piece);
   Task<Result<>> place_clusters(GuestCluster first, HostCluster host, std::uint64_t clusters,
                                 std::uint64_t allocated);
+
+  // empty.cc, with lock_ held.
+  std::uint64_t l1_bytes() const { return header_.l1_size * format::kEntryBytes; }
+  Task<Result<>> start_anew(std::uint64_t clusters);
+  Task<Result<>> give_up_all();
 
   std::shared_ptr<storage::Storage> file_;
   OpenOptions options_;

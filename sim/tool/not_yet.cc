@@ -11,15 +11,11 @@ static Task<int> not_yet(Invocation& invocation) {
 
 Task<int> check_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> create_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> convert_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> measure_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> snapshot_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> bitmap_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> commit_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> rebase_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> resize_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> amend_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> dd_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> io_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> bench_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> dump_command(Invocation& invocation) { return not_yet(invocation); }

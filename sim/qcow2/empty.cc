@@ -1,0 +1,73 @@
+// Emptying an image: as if it had just been created, over the same backing file.
+
+#include <array>
+#include <vector>
+
+#include "sim/qcow2/format.h"
+#include "sim/qcow2/image.h"
+#include "sim/qcow2/stored_count.h"
+
+namespace sim::qcow2 {
+
+Task<Result<>> Image::make_empty() {
+  CO_TRY_OK(check_change({0}, 0));
+  CO_TRY_OK(co_await flush());
+  const auto held = co_await lock_landed({0}, size_);
+  // As QEMU decides it.
+  const std::uint64_t clusters = 3 + geometry_.clusters_for(l1_bytes());
+  const std::uint64_t counted = (cluster_size() * 8) >> header_.refcount_order;
+  const bool anew = header_.version >= 3 && header_.nb_snapshots == 0 && !header_.bitmaps &&
+                    !header_.crypto && !header_.has_data_file() && clusters <= counted;
+  if (anew) co_return co_await start_anew(clusters);
+  co_return co_await give_up_all();
+}
+
+// Lays the tables out as in a new image (format.md, "Worked example"): refcount table, block, L1
+// table in the clusters from 1 on.  The image is marked dirty meanwhile: after a cut, whoever opens
+// it counts anew what the L1 table, empty by then, refers to.
+Task<Result<>> Image::start_anew(std::uint64_t clusters) {
+  header_.incompatible_features |= format::kIncompatibleDirty;
+  CO_TRY_OK(co_await store_header());
+  if (header_.l1_size > 0)
+    CO_TRY_OK(co_await file_->discard(header_.l1_table_offset.value, l1_bytes()));
+  CO_TRY_OK(co_await file_->flush());
+
+  CO_TRY_OK(co_await file_->write_zeroes(cluster_size(), (clusters - 1) * cluster_size(), false));
+  std::array<std::byte, format::kEntryBytes> entry{};
+  store_be(MutableBytes(entry), 0, 2 * cluster_size());
+  CO_TRY_OK(co_await file_->write(cluster_size(), entry));
+  std::vector<std::byte> block(cluster_size());
+  for (std::uint64_t i = 0; i < clusters; ++i) store_count(block, i, header_.refcount_order, 1);
+  CO_TRY_OK(co_await file_->write(2 * cluster_size(), block));
+  CO_TRY_OK(co_await file_->flush());
+
+  header_.refcount_table_offset = {cluster_size()};
+  header_.refcount_table_clusters = 1;
+  header_.l1_table_offset = {3 * cluster_size()};
+  tables_.forget({0}, geometry_.clusters_for(file_->size()));
+  CO_TRY_OK(co_await store_header());
+  CO_TRY_OK(co_await file_->truncate(clusters * cluster_size()));
+  header_.incompatible_features &= ~format::kIncompatibleDirty;
+  co_return co_await store_header();
+}
+
+// Entry by entry: what is mapped is given up, and what lies below shows.
+Task<Result<>> Image::give_up_all() {
+  const std::uint64_t clusters = geometry_.clusters_for(size_);
+  for (std::uint64_t i = 0; i < clusters; ++i) {
+    const GuestCluster cluster{i};
+    CO_TRY(const HostOffset table, co_await l2_table(cluster));
+    if (table.value == 0) {
+      i += geometry_.l2_entries() - geometry_.l2_index(cluster) - 1;
+      continue;
+    }
+    CO_TRY(const L2Entry old, co_await entry(cluster));
+    CO_TRY_OK(decode(cluster, old));
+    if (old == L2Entry{}) continue;
+    CO_TRY_OK(co_await set_entry(cluster, {}));
+    CO_TRY_OK(co_await release_entry(old, true));
+  }
+  co_return co_await tables_.flush();
+}
+
+}  // namespace sim::qcow2
