@@ -205,7 +205,9 @@ Task<Result<>> Copier::store_zeroes(std::uint64_t at, std::uint64_t length) {
 Task<Result<>> Copier::run() {
   CO_TRY(total_, total_size(sources_));
   for (std::uint64_t at = 0, end = 0; at < total_; at = end) {
-    if (at >= run_.end) CO_TRY(run_, co_await run_at(at));
+    if (at >= run_.end) {
+      CO_TRY(run_, co_await run_at(at));
+    }
     take_piece(at, end);
     if (run_.kind == Kind::data) {
       const MutableBytes part(buffer_.get(), end - at);

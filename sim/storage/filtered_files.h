@@ -29,6 +29,11 @@ class FilteredFiles final : public FileSystem {
     TRY(auto file, files_.create(path));
     return filter_(path, std::move(file));
   }
+  Result<std::shared_ptr<Storage>> create_new(const std::string& path,
+                                              const std::string& like) override {
+    TRY(auto file, files_.create_new(path, like));
+    return filter_(path, std::move(file));
+  }
   bool exists(const std::string& path) const override { return files_.exists(path); }
   Result<> remove(const std::string& path) override { return files_.remove(path); }
   Result<> rename(const std::string& from, const std::string& to) override {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "sim/base/text.h"
 #include "sim/tool/cache.h"
 #include "sim/tool/invocation.h"
 #include "sim/tool/tool.h"
@@ -27,9 +28,15 @@ static Result<> read_operands(const Invocation& invocation, image::DdRequest& re
     const std::string value = operand.substr(equals + 1);
     if (name == "if") input = value;
     if (name == "of") request.destination = value;
-    if (name == "bs") TRY(request.block, parse_number("bs", value, 1, INT32_MAX));
-    if (name == "count") TRY(request.count, parse_number("count", value));
-    if (name == "skip") TRY(request.skip, parse_number("skip", value));
+    if (name == "bs") {
+      TRY(request.block, parse_number("bs", value, 1, INT32_MAX));
+    }
+    if (name == "count") {
+      TRY(request.count, parse_number("count", value));
+    }
+    if (name == "skip") {
+      TRY(request.skip, parse_number("skip", value));
+    }
   }
   if (input.empty() || request.destination.empty())
     return bad("Must specify both input and output files");
