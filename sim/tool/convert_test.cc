@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "sim/base/json.h"
 #include "sim/base/text.h"
 #include "sim/storage/faults.h"
 #include "sim/storage/filtered_files.h"

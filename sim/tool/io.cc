@@ -1,0 +1,40 @@
+// `understudy image io`: qemu-io.
+
+#include "sim/tool/cache.h"
+#include "sim/tool/invocation.h"
+#include "sim/tool/io_session.h"
+#include "sim/tool/tool.h"
+
+namespace sim::tool {
+
+static const std::vector<Option> kOptions = {
+    {'c', "cmd", true},       {'f', "format", true},      {'r', "read-only", false},
+    {'s', "snapshot", false}, {'n', "nocache", false},    {'C', "copy-on-read", false},
+    {'m', "misalign", false}, {'k', "native-aio", false}, {'i', "aio", true},
+    {'t', "cache", true},     {'d', "discard", true},
+};
+
+Task<int> io_command(Invocation& invocation) {
+  if (const auto code = invocation.parse(kOptions)) co_return *code;
+  if (invocation.names().size() > 1) co_return invocation.bad_usage("only one file can be opened");
+  const std::string mode = invocation.value("t", "writeback");
+  if (const auto code = check_cache_mode(invocation, "cache", mode)) co_return *code;
+  const Cached cached(invocation, mode);
+  IoSession session(invocation, cached.context());
+  if (!invocation.names().empty()) {
+    image::OpenRequest request =
+        invocation.request(invocation.names().front(), !invocation.has("r"));
+    if (co_await session.open(std::move(request), invocation.has("s")) == IoOutcome::failed)
+      co_return 1;
+  }
+  int code = 0;
+  for (const std::string& line : invocation.values("c")) {
+    const IoOutcome outcome = co_await session.execute(line);
+    if (outcome == IoOutcome::failed) code = 1;
+    if (outcome == IoOutcome::quit) break;
+  }
+  if (co_await session.close() == IoOutcome::failed) code = 1;
+  co_return code;
+}
+
+}  // namespace sim::tool
