@@ -16,7 +16,6 @@ Task<int> snapshot_command(Invocation& invocation) { return not_yet(invocation);
 Task<int> bitmap_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> resize_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> amend_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> bench_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> dump_command(Invocation& invocation) { return not_yet(invocation); }
 
 }  // namespace sim::tool
