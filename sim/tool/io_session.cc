@@ -51,8 +51,9 @@ Task<Result<>> IoSession::put_overlay() {
   auto file = std::make_shared<storage::MemoryFile>();
   CO_TRY_OK(co_await qcow2::create(*file, {.size = layer_->size()}));
   CO_TRY(auto image, co_await qcow2::Image::open(invocation_.world(), file, {.writable = true}));
-  auto overlay =
-      image::make_qcow2_layer({.path = {}, .name = {}, .file = file}, nullptr, std::move(image));
+  image::Layer::Place place;
+  place.file = file;
+  auto overlay = image::make_qcow2_layer(std::move(place), nullptr, std::move(image));
   overlay->set_backing(std::move(layer_));
   layer_ = std::move(overlay);
   co_return ok();
