@@ -1,10 +1,8 @@
-// The program `understudy-bench`: what the simulator and the harness cost, beside real QEMU in the
-// same run.  Prints numbers and the goals; judges nothing, because machines are noisy.
+// The program `understudy-bench`: what the simulator, the harness and `understudy image` cost,
+// beside real QEMU in the same run.  Prints numbers and the goals; judges nothing, because machines
+// are noisy.
 
 #include <fmt/format.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "conformance/cli/bench_images.h"
+#include "conformance/cli/bench_process.h"
 #include "conformance/cli/commands.h"
 #include "conformance/cli/scenario_files.h"
 
@@ -72,17 +72,10 @@ double session_us(const TargetChoice& choice) {
 
 // Peak resident size of the whole matrix on the simulator in a process of its own, MiB.
 double peak_resident_mib(const std::string& program) {
-  const pid_t child = fork();
-  if (child == 0) {
-    execl(program.c_str(), program.c_str(), "run", "--target", "sim", "--quiet", nullptr);
-    _exit(127);
-  }
-  int status = 0;
-  rusage usage{};
-  if (child < 0 || wait4(child, &status, 0, &usage) != child) return 0;
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+  const cli::Cost cost = cli::cost_of({program, "run", "--target", "sim", "--quiet"}, ".");
+  if (!cost.ended_well)
     fmt::print(stderr, "understudy-bench: `understudy run --target sim` did not end well\n");
-  return static_cast<double>(usage.ru_maxrss) / 1024;
+  return cost.peak_mib;
 }
 
 void row(std::string_view what, double simulator, double real, std::string_view goal) {
@@ -92,7 +85,12 @@ void row(std::string_view what, double simulator, double real, std::string_view 
              real > 0 ? fmt::format("{:.1f}", real) : "-", ratio, goal);
 }
 
-int bench() {
+// The programs stand beside each other.
+std::string understudy() {
+  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "understudy").string();
+}
+
+int bench_harness() {
   const auto loaded = cli::load_named({});
   if (!loaded) return cli::fail(loaded.error());
   const auto targets = cli::choose_targets({{"sim", "qemu"}, {}});
@@ -117,15 +115,28 @@ int bench() {
       session_us(real), "sim <= 50");
   row("query-version, there and back (us)", round_trip_us(simulator), round_trip_us(real),
       "sim <= 5");
-  const std::string program =
-      (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "understudy").string();
-  row("peak resident size of the whole matrix (MiB)", peak_resident_mib(program), 0, "sim <= 64");
+  row("peak resident size of the whole matrix (MiB)", peak_resident_mib(understudy()), 0,
+      "sim <= 64");
   return cli::kConforms;
 }
 
 }  // namespace
 
-int main(int argc, char**) {
-  if (argc > 1) return cli::fail({cli::kBadInput, "understudy-bench takes no arguments"});
-  return bench();
+int main(int argc, char** argv) {
+  bool quick = false, harness = true, images = true;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--quick")
+      quick = true;
+    else if (argument == "--images")
+      harness = false;
+    else if (argument == "--harness")
+      images = false;
+    else
+      return cli::fail({cli::kBadInput, "understudy-bench takes --quick, --images or --harness"});
+  }
+  if (const int code = harness ? bench_harness() : cli::kConforms; code != cli::kConforms)
+    return code;
+  if (images && !cli::bench_images(understudy(), quick)) return cli::kHarnessFailed;
+  return cli::kConforms;
 }
