@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "sim/image/copy.h"
+#include "sim/image/new_image.h"
 #include "sim/image/output.h"
 #include "sim/qcow2/format.h"
 
@@ -81,7 +82,7 @@ Task<Result<>> copy_bitmaps(const ConvertRequest& request, Layer& source, Layer&
   co_return ok();
 }
 
-// Everything into the open destination, which is closed.
+// Everything into the open destination.
 Task<Result<>> fill(const ConvertRequest& request, const Layers& sources, Layer& target,
                     bool zero_already) {
   CO_TRY(const std::uint64_t total, total_size(sources));
@@ -100,38 +101,17 @@ Task<Result<>> fill(const ConvertRequest& request, const Layers& sources, Layer&
     options.progress = [&](std::uint64_t done) { request.progress(done, total); };
   CO_TRY_OK(co_await copy(sources, target, std::move(options)));
   if (request.bitmaps) CO_TRY_OK(co_await copy_bitmaps(request, *sources.front(), target));
-  co_return co_await target.close();
-}
-
-Task<Result<>> make_raw(storage::Storage& file, const ConvertRequest& request) {
-  if (!request.create.backing_file.empty())
-    co_return os_error(ENOTSUP, "Backing file not supported for file format 'raw'");
-  co_return co_await file.truncate(request.create.size);
+  co_return ok();
 }
 
 Task<Result<>> make_and_fill(const Context& context, ConvertRequest request,
                              const Layers& sources) {
-  const std::string path = absolute(context, request.destination.filename);
-  auto output = Output::begin(context.files, path);
-  if (!output)
-    co_return making(request,
-                     os_error(output.error().number,
-                              fmt::format("Could not create '{}'", request.destination.filename)));
-  auto made = request.format == "raw" ? make_raw(*output->file(), request)
-                                      : qcow2::create(output->file(), request.create);
-  if (auto done = co_await std::move(made); !done) co_return making(request, done.error());
-  OpenRequest open = request.destination;
-  open.filename = output->path();
-  open.format = request.format;
-  open.writable = true;
-  CO_TRY(std::unique_ptr<Layer> target, co_await open_chain(context, std::move(open)));
+  auto made = co_await NewImage::make(context, request.destination.filename, request.format,
+                                      request.create);
+  if (!made) co_return making(request, made.error());
   const bool zero_already = request.sparse > 0 && !request.over_backing;
-  CO_TRY_OK(co_await fill(request, sources, *target, zero_already));
-  target.reset();
-  if (auto kept = output->keep(); !kept)
-    co_return making(request,
-                     os_error(kept.error().number,
-                              fmt::format("Could not create '{}'", request.destination.filename)));
+  CO_TRY_OK(co_await fill(request, sources, made->layer(), zero_already));
+  if (auto done = co_await made->finish(); !done) co_return making(request, done.error());
   co_return ok();
 }
 
@@ -154,7 +134,8 @@ Task<Result<>> convert(const Context& context, ConvertRequest request) {
   OpenRequest open = request.destination;
   open.writable = true;
   CO_TRY(std::unique_ptr<Layer> target, co_await open_chain(context, std::move(open)));
-  co_return co_await fill(request, sources, *target, request.zero_already);
+  CO_TRY_OK(co_await fill(request, sources, *target, request.zero_already));
+  co_return co_await target->close();
 }
 
 }  // namespace sim::image

@@ -7,9 +7,8 @@
 #include <vector>
 
 #include "sim/image/layer.h"
+#include "sim/image/new_image.h"
 #include "sim/image/output.h"
-#include "sim/qcow2/create.h"
-#include "sim/qcow2/format.h"
 
 namespace sim::image {
 
@@ -58,25 +57,15 @@ Task<Result<>> dd(const Context& context, DdRequest request) {
   CO_TRY(std::unique_ptr<Layer> source, co_await open_chain(context, request.source));
   CO_TRY_OK(refuse_source(context, *source, request.destination));
   const Part part = part_of(request, source->size());
-  const auto making = [&request](const Error& error) {
-    return os_error(error.number, fmt::format("{}: error while creating output image: Could not "
-                                              "create '{}'",
-                                              request.destination, request.destination));
-  };
-  auto output = Output::begin(context.files, absolute(context, request.destination));
-  if (!output) co_return making(output.error());
-  const std::uint64_t size = align_up(part.end - part.start, qcow2::format::kSector);
-  auto made = request.format == "raw" ? output->file()->truncate(size)
-                                      : qcow2::create(output->file(), {.size = size});
-  if (auto done = co_await std::move(made); !done) co_return making(done.error());
-  CO_TRY(std::unique_ptr<Layer> target,
-         co_await open_chain(
-             context, {.filename = output->path(), .format = request.format, .writable = true}));
-  CO_TRY_OK(co_await copy_part(*source, *target, part, request.block));
-  CO_TRY_OK(co_await target->close());
-  target.reset();
-  if (auto kept = output->keep(); !kept) co_return making(kept.error());
-  co_return ok();
+  auto made = co_await NewImage::make(context, request.destination, request.format,
+                                      {.size = part.end - part.start});
+  if (!made)
+    co_return Error{ErrorClass::generic,
+                    fmt::format("{}: error while creating output image: {}", request.destination,
+                                made.error().desc),
+                    made.error().number};
+  CO_TRY_OK(co_await copy_part(*source, made->layer(), part, request.block));
+  co_return co_await made->finish();
 }
 
 }  // namespace sim::image
