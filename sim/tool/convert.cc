@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "sim/base/size.h"
+#include "sim/image/create_options.h"
 #include "sim/tool/cache.h"
 #include "sim/tool/invocation.h"
 #include "sim/tool/progress.h"
@@ -99,6 +100,26 @@ Result<std::string> snapshot_name(const Invocation& invocation) {
   return refuse(fmt::format("Failed in parsing snapshot param '{}'", text));
 }
 
+// -o, -B and -F: what a new destination is to be like.
+Result<> read_creation(const Invocation& invocation, image::ConvertRequest& request) {
+  image::OptionPairs given;
+  for (const std::string& text : invocation.values("o")) {
+    TRY(const auto pairs, parse_key_values(text));
+    given.insert(given.end(), pairs.begin(), pairs.end());
+  }
+  qcow2::CreateOptions defaults{.backing_file = invocation.value("B"),
+                                .backing_format = invocation.value("F")};
+  TRY(request.create,
+      image::read_create_options(invocation.context(), request.format, given, std::move(defaults),
+                                 invocation.surroundings().random));
+  request.over_backing = invocation.has("B") || !request.create.backing_file.empty();
+  if (!request.create.backing_file.empty() && request.create.backing_format.empty())
+    return refuse("Use of backing file requires explicit backing format");
+  if (request.compressed && request.create.preallocation != qcow2::Preallocation::off)
+    return refuse("Compression and preallocation not supported at the same time");
+  return ok();
+}
+
 Result<image::ConvertRequest> request_of(Invocation& invocation) {
   TRY_OK(check_combination(invocation));
   TRY_OK(check_manner(invocation));
@@ -122,6 +143,7 @@ Result<image::ConvertRequest> request_of(Invocation& invocation) {
   request.salvage = invocation.has("salvage");
   request.bitmaps = invocation.has("bitmaps");
   request.skip_broken_bitmaps = invocation.has("skip-broken-bitmaps");
+  TRY_OK(read_creation(invocation, request));
   return request;
 }
 
@@ -129,6 +151,11 @@ Result<image::ConvertRequest> request_of(Invocation& invocation) {
 
 Task<int> convert_command(Invocation& invocation) {
   if (const auto code = invocation.parse(kOptions)) co_return *code;
+  for (const std::string& text : invocation.values("o"))
+    if (image::asks_for_help(text)) {
+      invocation.print(image::create_options_help(invocation.value("O", "raw")));
+      co_return 0;
+    }
   auto request = request_of(invocation);
   if (!request) co_return invocation.fail(request.error().desc);
   const std::string mode = invocation.value("t", "unsafe");

@@ -85,6 +85,30 @@ TEST_F(Convert, SeveralSources) {
   expect_same_file("-f raw -O raw a.raw a.raw a.raw DST");
 }
 
+TEST_F(Convert, WithOptions) {
+  must("qemu-img create -q -f qcow2 a.qcow2 10M");
+  must(std::string("qemu-io a.qcow2 >/dev/null") + kWrites);
+  for (const char* options :
+       {"cluster_size=512", "cluster_size=4k", "cluster_size=2M", "compat=0.10",
+        "refcount_bits=64,cluster_size=512", "lazy_refcounts=on", "extended_l2=on",
+        "preallocation=metadata", "cluster_size=1k,refcount_bits=1"})
+    expect_same_file(std::string("-O qcow2 a.qcow2 DST -o ") + options);
+  for (const char* options :
+       {"nope=1", "cluster_size=3", "cluster_size=x", "compat=3", "refcount_bits=3",
+        "preallocation=x", "lazy_refcounts=x", "backing_file=a.qcow2", "encrypt.format=luks"})
+    EXPECT_EQ(tool(std::string("convert -O qcow2 a.qcow2 b -o ") + options).code, 1) << options;
+  EXPECT_EQ(tool("convert -O qcow2 -c -o preallocation=metadata a.qcow2 b").code, 1);
+  expect_same("convert -O qcow2 -o help a.qcow2 b");
+  EXPECT_EQ(must("ls b || true"), "ls: cannot access 'b': No such file or directory\n");
+}
+
+TEST_F(Convert, Compressed) {
+  must("qemu-img create -q -f qcow2 a.qcow2 10000384");
+  must(std::string("qemu-io a.qcow2 >/dev/null") + kWrites);
+  for (const char* options : {"", "-S 0", "-o cluster_size=4k", "-o compression_type=zstd"})
+    expect_same_file(std::string("-c -O qcow2 a.qcow2 DST ") + options);
+}
+
 TEST_F(Convert, IntoWhatIsThere) {
   must("qemu-img create -q -f qcow2 a.qcow2 10M");
   must(std::string("qemu-io a.qcow2 >/dev/null") + kWrites);
