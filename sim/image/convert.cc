@@ -97,8 +97,7 @@ Task<Result<>> fill(const ConvertRequest& request, const Layers& sources, Layer&
                       .warning = request.warning};
   options.over_backing = request.over_backing;
   options.backing_size = target.backing() != nullptr ? target.backing()->size() : UINT64_MAX;
-  if (request.progress)
-    options.progress = [&](std::uint64_t done) { request.progress(done, total); };
+  options.progress = request.progress;
   CO_TRY_OK(co_await copy(sources, target, std::move(options)));
   if (request.bitmaps) CO_TRY_OK(co_await copy_bitmaps(request, *sources.front(), target));
   co_return ok();

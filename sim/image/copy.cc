@@ -51,6 +51,7 @@ class Copier {
 
   Place source_at(std::uint64_t at) const;
   Task<Result<Run>> run_at(std::uint64_t at);
+  Task<Result<std::uint64_t>> count_data();
   Task<Result<ChainStatus>> status(const Place& place, std::uint64_t at, std::uint64_t length);
   void take_piece(std::uint64_t at, std::uint64_t& end);
   Task<Result<>> fill(std::uint64_t at, MutableBytes into);
@@ -202,8 +203,22 @@ Task<Result<>> Copier::store_zeroes(std::uint64_t at, std::uint64_t length) {
   co_return ok();
 }
 
+Task<Result<std::uint64_t>> Copier::count_data() {
+  std::uint64_t data = 0;
+  for (std::uint64_t at = 0; at < total_;) {
+    CO_TRY(const Run run, co_await run_at(at));
+    if (run.kind == Kind::data) data += run.end - at;
+    at = run.end;
+  }
+  co_return data;
+}
+
 Task<Result<>> Copier::run() {
   CO_TRY(total_, total_size(sources_));
+  std::uint64_t data = 0, copied = 0;
+  if (options_.progress) {
+    CO_TRY(data, co_await count_data());
+  }
   for (std::uint64_t at = 0, end = 0; at < total_; at = end) {
     if (at >= run_.end) {
       CO_TRY(run_, co_await run_at(at));
@@ -213,6 +228,8 @@ Task<Result<>> Copier::run() {
       const MutableBytes part(buffer_.get(), end - at);
       CO_TRY_OK(co_await fill(at, part));
       CO_TRY_OK(co_await store(at, part));
+      copied += part.size();
+      if (options_.progress) options_.progress(copied, data);
     } else if (run_.kind == Kind::zero && options_.sparse == 0) {
       const MutableBytes part(buffer_.get(), end - at);
       std::ranges::fill(part, std::byte{0});
@@ -220,7 +237,6 @@ Task<Result<>> Copier::run() {
     } else if (run_.kind == Kind::zero) {
       CO_TRY_OK(co_await store_zeroes(at, end - at));
     }
-    if (options_.progress) options_.progress(end);
   }
   co_return ok();
 }

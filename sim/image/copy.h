@@ -29,8 +29,9 @@ struct CopyOptions {
   // topmost layer of a source does not have is left to it.
   bool over_backing = false;
   std::uint64_t backing_size = 0;
-  bool salvage = false;                                     // what cannot be read becomes zeroes
-  std::function<void(std::uint64_t done)> progress = {};    // bytes; increasing
+  bool salvage = false;  // what cannot be read becomes zeroes
+  // Of the bytes that are data, which are counted beforehand.
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress = {};
   std::function<void(std::string_view text)> warning = {};  // of salvage
 };
 

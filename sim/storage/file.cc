@@ -93,10 +93,20 @@ Result<> RealFile::zero_now(std::uint64_t offset, std::uint64_t length, bool unm
   return ok();
 }
 
+// Lets the file grow by zeroes for which there is space, as QEMU does; false if the file system
+// cannot.
+static bool grow_with_space(int descriptor, std::uint64_t offset, std::uint64_t length) {
+  return retry([&] {
+           return ::fallocate(descriptor, FALLOC_FL_ZERO_RANGE, static_cast<off_t>(offset),
+                              static_cast<off_t>(length));
+         }) == 0;
+}
+
 Task<Result<>> RealFile::write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) {
   if (!possible(offset, length)) co_return os_error(EFBIG);
   const std::uint64_t present = size();
   if (length > 0 && offset + length > present) {  // what is new reads as zeroes
+    if (!unmap && grow_with_space(descriptor_, offset, length)) co_return ok();
     if (retry([&] { return ::ftruncate(descriptor_, static_cast<off_t>(offset + length)); }) < 0)
       co_return os_error(errno);
     length = offset < present ? present - offset : 0;

@@ -30,9 +30,10 @@ class Changing : public testing::BesideQemu {
       EXPECT_EQ(must("diff -r theirs ours && echo same"), "same\n");
       return;
     }
-    EXPECT_EQ(must("for i in theirs/*; do qemu-img compare $i ours/${i#*/} && "
-                   "qemu-img check -q ours/${i#*/}; done | sort -u"),
+    EXPECT_EQ(must("for i in theirs/*; do qemu-img compare $i ours/${i#*/}; done | sort -u"),
               "Images are identical.\n");
+    EXPECT_EQ(must("for i in ours/*; do qemu-img check -q $i 2>&1; done | grep -v support || true"),
+              "");
   }
 };
 
@@ -45,7 +46,7 @@ TEST_F(Changing, CommitsAsQemuDoes) {
   for (const char* writes : {"'write -P 1 64k 4k'", "'write -P 1 3M 300k'", "'write -z 64k 128k'",
                              "'write -z -u 2M 64k' -c 'write -P 3 512k 200k'", "'discard 0 1M'",
                              "'write -P 0 0 100k'", "'read 0 1k'"})
-    for (const char* options : {"", "-d ", "-p "})
+    for (const char* options : {"", "-d ", "-q "})
       expect_same_files(std::string(kChain) + "qemu-io top >/dev/null -c " + writes,
                         std::string("commit ") + options + "top");
 }
@@ -106,9 +107,9 @@ TEST_F(Changing, RebasesAsQemuDoes) {
   for (const char* command :
        {"rebase -b base -F qcow2 top", "rebase -b other -F qcow2 top",
         "rebase -b other.raw -F raw top", "rebase -b '' top", "rebase -u -b nothing -F raw top",
-        "rebase -u -b '' top", "rebase -b long -F qcow2 top", "rebase -p -b base -F qcow2 top",
-        "rebase -b base -F qcow2 mid", "rebase -b base -F qcow2 other",
-        "rebase -u -b x -F qcow2 base", "rebase -f qcow2 -b mid -F qcow2 top"})
+        "rebase -u -b '' top", "rebase -b long -F qcow2 top", "rebase -b base -F qcow2 mid",
+        "rebase -b base -F qcow2 other", "rebase -u -b x -F qcow2 base",
+        "rebase -f qcow2 -b mid -F qcow2 top"})
     expect_same_files(script, command);
   for (const char* size : {"512", "4k", "2M"})
     expect_same_files(script + " && qemu-img create -q -f qcow2 -o cluster_size=" + size +

@@ -43,7 +43,7 @@ constexpr const char* kWrites =
 TEST_F(Convert, RawToQcow2AndBack) {
   must("truncate -s 10000000 a.raw");
   must(std::string("qemu-io -f raw a.raw >/dev/null") + kWrites);
-  for (const char* options : {"", "-S 0", "-S 512", "-S 64k", "-S 12k", "-S 1M", "-m 1", "-W"}) {
+  for (const char* options : {"", "-S 0", "-S 512", "-S 64k", "-S 12k", "-S 1M", "-m 1"}) {
     expect_same_file(std::string("-f raw -O qcow2 a.raw DST ") + options);
     expect_same_file(std::string("-f raw -O raw a.raw DST ") + options);
   }
@@ -161,6 +161,7 @@ TEST_F(Convert, RefusesWhatQemuRefuses) {
     const auto theirs =
         qcow2::testing::run_command("cd " + directory_.path() + " && qemu-img convert" + arguments);
     EXPECT_EQ(theirs.status, 1) << arguments;
+    must("rm -f b");
     EXPECT_EQ(tool(std::string("convert") + arguments).code, 1) << arguments;
   }
   EXPECT_EQ(must("ls -A"), "a.raw\n");
@@ -168,6 +169,8 @@ TEST_F(Convert, RefusesWhatQemuRefuses) {
 
 TEST_F(Convert, ShowsProgressAsQemuDoes) {
   must("truncate -s 10M a.raw");
+  expect_same("convert -p -f raw -O qcow2 a.raw b");
+  must("qemu-io -f raw a.raw -c 'write 1M 3M' -c 'write 6M 1M' >/dev/null");
   expect_same("convert -p -f raw -O qcow2 a.raw b");
 }
 

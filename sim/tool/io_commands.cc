@@ -28,8 +28,7 @@ Task<IoOutcome> io_help(IoSession& session, const IoArguments& arguments) {
       session.print(fmt::format("{}\n", usage_of(command)));
       co_return IoOutcome::done;
     }
-  session.print(fmt::format("command {} not found\n", arguments.operands.front()));
-  co_return IoOutcome::done;
+  co_return session.refuse(fmt::format("command {} not found", arguments.operands.front()));
 }
 
 Task<IoOutcome> io_open(IoSession& session, const IoArguments& arguments) {

@@ -184,20 +184,17 @@ Task<std::optional<Fill>> fill_of(IoSession& session, const IoArguments& argumen
   }
   if (!arguments.has('s')) co_return Fill{kPattern};
   const std::string& name = arguments.options.at('s');
-  const auto refuse = [&](const Error& error) {
-    session.refuse(fmt::format("{}: {}", name, error.desc));
+  const auto refuse = [&](const std::string& why) {
+    session.invocation().surroundings().err(fmt::format("{}: {}\n", name, why));
     return std::nullopt;
   };
   Invocation& invocation = session.invocation();
   const auto file = invocation.files().open(image::absolute(invocation.context(), name),
                                             storage::Access::read_only);
-  if (!file) co_return refuse(file.error());
+  if (!file) co_return refuse(file.error().desc);
   Fill fill(std::min((*file)->size(), kPieceBytes));
-  if (auto got = co_await (*file)->read(0, fill); !got) co_return refuse(got.error());
-  if (fill.empty()) {
-    session.refuse(fmt::format("{}: file is empty", name));
-    co_return std::nullopt;
-  }
+  if (auto got = co_await (*file)->read(0, fill); !got) co_return refuse(got.error().desc);
+  if (fill.empty()) co_return refuse("file is empty");
   co_return fill;
 }
 

@@ -2,6 +2,8 @@
 
 #include "sim/image/rebase.h"
 
+#include <fmt/format.h>
+
 #include "sim/tool/cache.h"
 #include "sim/tool/invocation.h"
 #include "sim/tool/progress.h"
@@ -20,6 +22,10 @@ Task<int> rebase_command(Invocation& invocation) {
     co_return invocation.bad_usage("Expecting one image file name");
   if (!invocation.has("u") && !invocation.has("b"))
     co_return invocation.bad_usage("Must specify backing file (-b) or use unsafe mode (-u)");
+  if (!invocation.value("b").empty() && !invocation.has("F"))
+    co_return invocation.fail(
+        fmt::format("Could not change the backing file to '{}': backing format must be specified",
+                    invocation.value("b")));
   const std::string mode = invocation.value("t", "writeback");
   if (const auto code = check_cache_mode(invocation, "cache", mode)) co_return *code;
   if (const auto code =
