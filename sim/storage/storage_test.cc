@@ -193,6 +193,27 @@ TYPED_TEST(StorageTest, CreatingAFileThatExistsEmptiesIt) {
   EXPECT_EQ(this->read(*file, 0, 5000), bytes(5000, 0));
 }
 
+TYPED_TEST(StorageTest, ANewFileIsMadeWhereNothingIs) {
+  const auto made = this->place_.files.create_new(this->path("file"), this->path("nothing"));
+  ASSERT_TRUE(made.ok());
+  this->write(**made, 0, bytes(10, 1));
+  const auto again = this->place_.files.create_new(this->path("file"), this->path("nothing"));
+  EXPECT_EQ(again.error().number, EEXIST);
+  EXPECT_EQ((*made)->size(), 10U);
+}
+
+TEST(RealFiles, ANewFileMayBeUsedByWhomItsModelMay) {
+  namespace fs = std::filesystem;
+  OnDisk place;
+  ASSERT_TRUE(place.files.create(place.directory + "/model").ok());
+  fs::permissions(place.directory + "/model", fs::perms::owner_read | fs::perms::others_write);
+  ASSERT_TRUE(place.files.create_new(place.directory + "/new", place.directory + "/model").ok());
+  EXPECT_EQ(fs::status(place.directory + "/new").permissions(),
+            fs::perms::owner_read | fs::perms::others_write);
+  fs::create_symlink("elsewhere", place.directory + "/link");
+  EXPECT_EQ(place.files.create_new(place.directory + "/link", "").error().number, EEXIST);
+}
+
 TYPED_TEST(StorageTest, RandomWorkAgreesWithAFlatVector) {
   constexpr std::size_t kSize = 1 << 20;
   Rng rng(4711);
