@@ -65,7 +65,9 @@ TEST_F(Convert, SmallClustersOfTheSource) {
 }
 
 TEST_F(Convert, OnlyWhatTheTopmostLayerHas) {
-  must("qemu-img create -q -f qcow2 base.qcow2 6M && qemu-io base.qcow2 -c 'write -P 9 0 5M' -q");
+  must(
+      "qemu-img create -q -f qcow2 base.qcow2 6M && qemu-io base.qcow2 -c 'write -P 9 0 5M' "
+      ">/dev/null");
   must("qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2 10M");
   must(std::string("qemu-io a.qcow2 >/dev/null") + kWrites);
   expect_same_file("-O qcow2 a.qcow2 DST");
@@ -107,6 +109,61 @@ TEST_F(Convert, Compressed) {
   must(std::string("qemu-io a.qcow2 >/dev/null") + kWrites);
   for (const char* options : {"", "-S 0", "-o cluster_size=4k", "-o compression_type=zstd"})
     expect_same_file(std::string("-c -O qcow2 a.qcow2 DST ") + options);
+}
+
+TEST_F(Convert, EncryptedImages) {
+  const std::string secret = "--object secret,id=s,data=hush ";
+  const std::string luks = " --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=";
+  must("qemu-img create -q -f qcow2 " + secret +
+       "-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 a.qcow2 10M");
+  must("qemu-io " + secret + kWrites + luks + "a.qcow2 >/dev/null");
+  must("qemu-img convert " + secret + luks + "a.qcow2 -O raw plain");
+  EXPECT_EQ(tool("convert " + secret + luks + "a.qcow2 -O raw out").code, 0);
+  must("cmp plain out");
+  const Said said = tool("convert " + secret +
+                         "-f raw -O qcow2 -o encrypt.format=luks,encrypt.key-secret=s,"
+                         "encrypt.iter-time=10 plain b.qcow2");
+  EXPECT_EQ(said.code, 0) << said.err;
+  EXPECT_EQ(must("qemu-img compare " + secret +
+                 "--image-opts driver=raw,file.filename=plain "
+                 "driver=qcow2,encrypt.key-secret=s,file.filename=b.qcow2"),
+            "Images are identical.\n");
+  must("qemu-img check -q b.qcow2");
+}
+
+TEST_F(Convert, AnInternalSnapshot) {
+  must("qemu-img create -q -f qcow2 a.qcow2 10M");
+  must(std::string("qemu-io a.qcow2 >/dev/null") + kWrites);
+  must("qemu-img snapshot -c then a.qcow2 && qemu-io a.qcow2 -c 'write -P 9 0 9M' >/dev/null");
+  expect_same_file("-l then -O qcow2 a.qcow2 DST");
+  expect_same_file("-l snapshot.name=then -O raw a.qcow2 DST");
+  expect_same_file("-O qcow2 a.qcow2 DST");
+  EXPECT_EQ(tool("convert -l never -O raw a.qcow2 b").code, 1);
+}
+
+TEST_F(Convert, WithADataFile) {
+  must("truncate -s 10M a.raw");
+  must(std::string("qemu-io -f raw a.raw >/dev/null") + kWrites);
+  for (const char* raw : {"", ",data_file_raw=on"}) {
+    must("qemu-img convert -f raw -O qcow2 -o data_file=theirs.data" + std::string(raw) +
+         " a.raw theirs");
+    const Said said =
+        tool("convert -f raw -O qcow2 -o data_file=our.data" + std::string(raw) + " a.raw ours");
+    EXPECT_EQ(said.code, 0) << said.err;
+    EXPECT_EQ(must("cmp theirs.data our.data && qemu-img compare -f qcow2 -F raw ours a.raw"),
+              "Images are identical.\n");
+    must("rm theirs ours theirs.data our.data");
+  }
+  EXPECT_EQ(must("ls -A"), "a.raw\n");
+}
+
+TEST_F(Convert, Bitmaps) {
+  must("qemu-img create -q -f qcow2 a.qcow2 10M");
+  must("qemu-img bitmap --add a.qcow2 b0 && qemu-img bitmap --add --disable -g 512 a.qcow2 b1");
+  must(std::string("qemu-io a.qcow2 >/dev/null") + kWrites);
+  must("qemu-img bitmap --add a.qcow2 b2");
+  expect_same_file("--bitmaps -O qcow2 a.qcow2 DST");
+  EXPECT_EQ(tool("convert --bitmaps -O raw a.qcow2 b").code, 1);
 }
 
 TEST_F(Convert, IntoWhatIsThere) {

@@ -26,9 +26,10 @@ std::function<void(std::uint64_t, std::uint64_t)> Progress::observer() {
   if (!active_) return nullptr;
   return [this](std::uint64_t done, std::uint64_t total) {
     constexpr std::uint64_t kStep = 100;
-    const std::uint64_t unit = std::max<std::uint64_t>(total / kWhole, 1);
+    const unsigned shift = total >= std::uint64_t{1} << 40 ? 20 : 0;  // the product is to fit
+    const std::uint64_t whole = std::max<std::uint64_t>(total >> shift, 1);
     const std::uint64_t hundredths =
-        done >= total ? kWhole : std::min<std::uint64_t>(done / unit, kWhole - 1);
+        done >= total ? kWhole : ((done >> shift) * kWhole + whole / 2) / whole;
     if (hundredths >= shown_ + kStep || (hundredths == kWhole && shown_ != kWhole))
       show(hundredths);
   };
