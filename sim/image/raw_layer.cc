@@ -1,6 +1,7 @@
 // A raw file: the disk is the file, rounded up to whole sectors as QEMU does.
 
 #include <algorithm>
+#include <array>
 
 #include "sim/image/layers.h"
 #include "sim/qcow2/format.h"
@@ -51,7 +52,11 @@ class RawLayer final : public Layer {
     size_ = align_up(size, kSector);
     if (preallocation != qcow2::Preallocation::off && size > old)
       co_return co_await file()->write_zeroes(old, size - old, false);
-    co_return ok();
+    // As QEMU does: direct I/O finds out about alignment by a first block that is there.
+    constexpr std::array<std::byte, 4096> kFirstBlock{};
+    if (old > 0 || size == 0) co_return ok();
+    co_return co_await file()->write(0,
+                                     Bytes(kFirstBlock).first(std::min(size, kFirstBlock.size())));
   }
 
   Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) override {
