@@ -99,6 +99,11 @@ Task<Result<>> fill(const ConvertRequest& request, const Layers& sources, Layer&
   options.backing_size = target.backing() != nullptr ? target.backing()->size() : UINT64_MAX;
   options.progress = request.progress;
   CO_TRY_OK(co_await copy(sources, target, std::move(options)));
+  if (request.compressed) {  // the last compressed cluster ends anywhere; QEMU pads the file
+    CO_TRY_OK(co_await target.flush());
+    CO_TRY_OK(
+        co_await target.file()->truncate(align_up(target.file()->size(), qcow2::format::kSector)));
+  }
   if (request.bitmaps) CO_TRY_OK(co_await copy_bitmaps(request, *sources.front(), target));
   co_return ok();
 }
