@@ -52,7 +52,8 @@ Task<Result<>> NewImage::open(const Context& context, const std::string& format,
   CO_TRY(auto image, co_await qcow2::Image::open(
                          context.world, file,
                          {.writable = true, .data_file = data_file, .cipher = std::move(cipher)}));
-  layer_ = make_qcow2_layer(std::move(place), data_file, std::move(image));
+  place.data_file = data_file;
+  layer_ = make_qcow2_layer(std::move(place), std::move(image));
   if (options.backing_file.empty()) co_return ok();
   CO_TRY(const std::string below, follow(context, file_.path(), options.backing_file));
   OpenRequest request{.filename = below, .format = options.backing_format};

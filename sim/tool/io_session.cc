@@ -53,7 +53,7 @@ Task<Result<>> IoSession::put_overlay() {
   CO_TRY(auto image, co_await qcow2::Image::open(invocation_.world(), file, {.writable = true}));
   image::Layer::Place place;
   place.file = file;
-  auto overlay = image::make_qcow2_layer(std::move(place), nullptr, std::move(image));
+  auto overlay = image::make_qcow2_layer(std::move(place), std::move(image));
   overlay->set_backing(std::move(layer_));
   layer_ = std::move(overlay);
   co_return ok();
