@@ -80,6 +80,7 @@ Task<Result<>> Image::write_compressed_cluster(GuestOffset at, Bytes from) {
   held.reset();
   auto stored = co_await file_->write(host.value, *smaller);
   const auto again = co_await lock_.lock();
+  tables_.data_written();
   if (stored) co_return co_await set_entry(cluster, {.word = *word});
   (void)co_await release_compressed(*word, false);  // the first failure is the one to report
   co_return stored;
