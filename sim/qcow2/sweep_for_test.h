@@ -151,8 +151,8 @@ struct Shape {
 
 inline const std::vector<Shape>& shapes() {
   static const std::vector<Shape> kShapes = {
-      {.name = "512-byte clusters", .create = {.size = 64 << 10, .cluster_bits = 9}, .length = 3},
-      {.name = "4 KiB clusters", .create = {.size = 64 << 10, .cluster_bits = 12}, .length = 3},
+      {.name = "512-byte clusters", .create = {.size = 64 << 10, .cluster_bits = 9}},
+      {.name = "4 KiB clusters", .create = {.size = 64 << 10, .cluster_bits = 12}},
       {.name = "over a backing file",
        .create =
            {.size = 64 << 10, .cluster_bits = 10, .backing_file = "b", .backing_format = "raw"},
