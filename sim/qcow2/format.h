@@ -55,6 +55,7 @@ inline constexpr std::uint64_t kSnapshotsMax = 65536;
 inline constexpr std::uint64_t kSnapshotHeaderBytes = 40;
 inline constexpr std::uint64_t kSnapshotTableBytesMax = std::uint64_t{64} << 20;
 inline constexpr std::uint64_t kSnapshotExtraMax = 1024;
+inline constexpr std::uint64_t kSnapshotExtraBytes = 24;  // that QEMU knows
 inline constexpr std::uint32_t kBackingNameMax = 1023;
 inline constexpr std::uint32_t kBackingFormatMax = 16;  // QEMU: the text with its NUL
 
@@ -108,7 +109,8 @@ inline constexpr std::uint64_t kZero = 1;  // reads as zeroes
 // set if subcluster i is allocated, bit 32 + i if it reads as zeroes.
 inline constexpr std::uint64_t kExtendedEntryBytes = 16;
 inline constexpr std::uint32_t kSubclusters = 32;
-inline constexpr std::uint32_t kExtendedClusterBitsMin = 14;  // QEMU
+inline constexpr std::uint64_t kAllZeroes = 0xffffffff00000000;  // of the bitmap
+inline constexpr std::uint32_t kExtendedClusterBitsMin = 14;     // QEMU
 
 // spec, "Refcount table": bits 9 to 63 are the offset of a block.
 inline constexpr std::uint64_t kBlockOffsetMask = 0xfffffffffffffe00;
@@ -117,6 +119,10 @@ inline constexpr std::uint64_t kHostOffsetEnd = std::uint64_t{1} << 56;
 
 // QEMU handles at most this much of an L2 table at a time; a request is split there.
 inline constexpr std::uint64_t kL2StretchBytes = 65536;
+// QEMU: an encrypted write is taken in pieces of at most this many clusters.
+inline constexpr std::uint64_t kCryptClusters = 32;
+// QEMU: zeroes that must be written as data are written at most so many at a time.
+inline constexpr std::uint64_t kZeroBufferBytes = std::uint64_t{16} << 20;
 
 inline constexpr std::uint64_t kSector = 512;  // virtual sizes are whole sectors
 // QEMU: the largest size of any disk (its BDRV_MAX_LENGTH: 2^63 - 1, to a multiple of 1 GiB).

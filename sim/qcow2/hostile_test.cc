@@ -236,14 +236,107 @@ TEST_F(HostileTest, BrokenTablesFailTheRequestThatMeetsThem) {
        "Cluster allocation offset 0x50200 unaligned (guest offset: 0x0): Input/output error"},
   };
   for (const Broken& one : table) {
-    auto image = run(world_, Image::open(world_, broken(one.edits), true));
-    ASSERT_TRUE(image.ok());
     std::vector<std::byte> buffer(4096);
-    EXPECT_EQ(run(world_, (*image)->read({0}, buffer)).error().desc, one.text);
-    EXPECT_EQ(run(world_, (*image)->write({0}, buffer)).error().desc, one.text);
-    EXPECT_EQ(run(world_, (*image)->write_zeroes({0}, 65536, true)).error().desc, one.text);
-    EXPECT_EQ(run(world_, (*image)->discard({0}, 65536)).error().desc, one.text);
+    for (int request = 0; request < 4; ++request) {
+      const auto file = broken(one.edits);
+      auto image = run(world_, Image::open(world_, file, true));
+      ASSERT_TRUE(image.ok());
+      const auto failed = request == 0   ? run(world_, (*image)->read({0}, buffer))
+                          : request == 1 ? run(world_, (*image)->write({0}, buffer))
+                          : request == 2 ? run(world_, (*image)->write_zeroes({0}, 65536, true))
+                                         : run(world_, (*image)->discard({0}, 65536));
+      EXPECT_EQ(failed.error().desc, one.text);
+      EXPECT_TRUE((*image)->header().is_corrupt());
+      EXPECT_EQ(run(world_, (*image)->read({0}, buffer)).error().number, ENOMEDIUM);
+      EXPECT_TRUE(run(world_, (*image)->close()).ok());
+      EXPECT_EQ(open_error(file, true), "qcow2: Image is corrupt; cannot be opened read/write");
+    }
+  }
+}
+
+// A refused write leaves the file that QEMU leaves: unchanged but for the corrupt bit.  (Where
+// counts were wrong, they may have been raised before.)
+TEST_F(HostileTest, NoWriteTouchesMetadata) {
+  struct Overlap {
+    std::vector<Edit> edits;
+    std::uint64_t at, length;
+    std::string name;
+  };
+  const Edit l1{0x30000, 0x8000000000040000, 8};
+  const auto data_at = [&](std::uint64_t offset) -> std::vector<Edit> {
+    return {l1, {0x40000, offset, 8}, {0x20008, 0x00010001, 4}};
+  };
+  const std::vector<Overlap> table = {
+      {data_at(0x8000000000010000), 0, 4096, "refcount table"},
+      {data_at(0x8000000000020000), 0, 4096, "refcount block"},
+      {data_at(0x8000000000030000), 4096, 512, "active L1 table"},
+      {data_at(0x8000000000040000), 512, 65024, "active L2 table"},
+      {{l1, {0x20008, 0, 4}}, 0, 65536, "active L2 table"},  // the L2 table seems free
+      {{{0x20002, 0, 6}}, 0, 65536, "refcount table"},       // so does all but the header
+      {{{0x30000, 0x8000000000010000, 8}}, 0, 65536, "refcount table"},
+  };
+  for (const Overlap& one : table) {
+    SCOPED_TRACE(one.name);
+    const auto file = broken(one.edits);
+    if (file->size() < 0x60000) file->truncate_now(0x60000);
+    testing::save(*file, directory_ / "x");
+    auto image = run(world_, Image::open(world_, file, true));
+    ASSERT_TRUE(image.ok());
+    const std::vector<std::byte> data(one.length, std::byte{1});
+    auto written = run(world_, (*image)->write({one.at}, data));
+    if (written.ok()) written = run(world_, (*image)->flush());
+    ASSERT_FALSE(written.ok());
+    EXPECT_EQ(written.error().desc, "Preventing invalid write on metadata (overlaps with " +
+                                        one.name + "): Input/output error");
     EXPECT_TRUE(run(world_, (*image)->close()).ok());
+    const testing::Ran ran = testing::run_command(
+        "cd " + directory_.path() + " && qemu-io -f qcow2 -c 'write -P 1 " +
+        std::to_string(one.at) + " " + std::to_string(one.length) + "' -c flush x");
+    EXPECT_NE(ran.output.find("(overlaps with " + one.name + ")"), std::string::npos) << ran.output;
+    if (one.at == 0 && one.length == 65536) continue;
+    EXPECT_EQ(testing::difference(*file, directory_ / "x"), "");
+  }
+}
+
+TEST_F(HostileTest, ReadOnlyDamageChangesNothing) {
+  const auto file = broken({{0x30000, 0x8000000000000200, 8}});
+  auto image = run(world_, Image::open(world_, std::make_shared<storage::ReadOnly>(file), false));
+  ASSERT_TRUE(image.ok());
+  std::vector<std::byte> buffer(512);
+  EXPECT_EQ(run(world_, (*image)->read({0}, buffer)).error().number, EIO);
+  EXPECT_EQ(run(world_, (*image)->read({0}, buffer)).error().number, EIO);
+  EXPECT_EQ(open_error(file, true), "");
+}
+
+// What QEMU reads as zeroes.
+TEST_F(HostileTest, StructuresBeyondTheEndAreRefusedUnlessLax) {
+  struct Beyond {
+    std::vector<Edit> edits;
+    std::string text;
+  };
+  const std::vector<Beyond> table = {
+      {{{format::at::l1_table_offset, 0x100000, 8}},
+       "L1 table at offset 0x100000 lies beyond the end of the file"},
+      {{{format::at::refcount_table_offset, 0x200000, 8}},
+       "Refcount table at offset 0x200000 lies beyond the end of the file"},
+      {{{0x30000, 0x8000000000100000, 8}},
+       "L2 table at offset 0x100000 lies beyond the end of the file: Input/output error"},
+      {{{0x30000, 0x8000000000040000, 8}, {0x40000, 0x8000000000100000, 8}},
+       "Data cluster at offset 0x100000 lies beyond the end of the file: Input/output error"},
+  };
+  for (const Beyond& one : table) {
+    const auto file = broken(one.edits);
+    if (file->size() < 0x50000) file->truncate_now(0x50000);
+    std::vector<std::byte> buffer(4096, std::byte{1});
+    auto image = run(world_, Image::open(world_, file, OpenOptions{}));
+    if (image.ok())
+      EXPECT_EQ(run(world_, (*image)->read({0}, buffer)).error().desc, one.text);
+    else
+      EXPECT_EQ(image.error().desc, one.text);
+    image = run(world_, Image::open(world_, file, OpenOptions{.lax = true}));
+    ASSERT_TRUE(image.ok()) << one.text;
+    EXPECT_TRUE(run(world_, (*image)->read({0}, buffer)).ok());
+    EXPECT_TRUE(all_zero(buffer));
   }
 }
 

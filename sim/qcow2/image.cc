@@ -2,11 +2,13 @@
 
 #include "sim/qcow2/image.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "sim/base/check.h"
+#include "sim/qcow2/check.h"
 #include "sim/qcow2/format.h"
 
 namespace sim::qcow2 {
@@ -24,6 +26,7 @@ Image::Image(World& world, std::shared_ptr<storage::Storage> file, Header header
       tables_(*file_, geometry_),
       refcounts_(*file_, tables_, header_),
       lock_(world.scheduler),
+      encrypted_writes_(world.scheduler),
       landed_(world.scheduler) {}
 
 Task<Result<Header>> read_header(storage::Storage& file, HeaderUse use) {
@@ -49,27 +52,74 @@ Task<Result<std::unique_ptr<Image>>> Image::open(World& world,
   return open(world, std::move(file), OpenOptions{.writable = writable, .lax = true});
 }
 
+// QEMU: an image whose counts may be wrong is repaired before it is changed.
+static Task<Result<Header>> read_usable_header(std::shared_ptr<storage::Storage> file,
+                                               bool writable) {
+  CO_TRY(Header header, co_await read_header(*file, writable));
+  if (!writable || !header.is_dirty()) co_return header;
+  constexpr const char* kContext = "Could not repair dirty image";
+  auto repaired = co_await check(file, {.repair = Repair::all});
+  if (!repaired) co_return os_error(repaired.error().number, kContext);
+  if (repaired->check_errors > 0) co_return os_error(EIO, kContext);
+  co_return co_await read_header(*file, writable);
+}
+
+// A structure that the header names lies in the file.
+static Result<> check_inside(std::string_view name, HostOffset start, std::uint64_t bytes,
+                             std::uint64_t end) {
+  if (bytes == 0 || (start.value <= end && bytes <= end - start.value)) return ok();
+  return Error{ErrorClass::generic,
+               fmt::format("{} at offset {:#x} lies beyond the end of the file", name, start.value),
+               EINVAL};
+}
+
+static Result<> check_options(const Header& header, const OpenOptions& options) {
+  const auto refuse = [](const char* text) { return Error{ErrorClass::generic, text, EINVAL}; };
+  if (header.has_data_file() && !options.data_file)
+    return refuse("'data-file' is required for this image");
+  if (!header.has_data_file() && options.data_file)
+    return refuse("'data-file' can only be set for images with an external data file");
+  if (options.lazy_refcounts.value_or(false) && header.version < 3)
+    return refuse(
+        "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
+  return ok();
+}
+
 Task<Result<std::unique_ptr<Image>>> Image::open(World& world,
                                                  std::shared_ptr<storage::Storage> file,
                                                  OpenOptions options) {
-  const bool writable = options.writable;
-  CO_TRY(Header header, co_await read_header(*file, writable));
-  constexpr std::uint64_t kKnown = format::kAutoclearBitmaps | format::kAutoclearRawDataFile;
-  const bool unknown = (header.autoclear_features & ~kKnown) != 0;
+  CO_TRY(Header header, co_await read_usable_header(file, options.writable));
+  CO_TRY_OK(check_options(header, options));
+  if (!options.lax) {
+    const std::uint64_t end = align_up(file->size(), header.geometry().cluster_bytes());
+    CO_TRY_OK(check_inside("Refcount table", header.refcount_table_offset,
+                           header.refcount_table_clusters * header.geometry().cluster_bytes(),
+                           end));
+    CO_TRY_OK(check_inside("L1 table", header.l1_table_offset, header.l1_size * format::kEntryBytes,
+                           end));
+  }
   std::unique_ptr<Image> image(
       new Image(world, std::move(file), std::move(header), std::move(options)));
-  if (writable && unknown) {
-    image->header_.autoclear_features &= kKnown;
-    if (auto stored = co_await image->store_header(); !stored)
+  CO_TRY_OK(co_await image->prepare());
+  co_return image;
+}
+
+Task<Result<>> Image::prepare() {
+  constexpr std::uint64_t kKnown = format::kAutoclearBitmaps | format::kAutoclearRawDataFile;
+  lazy_refcounts_ = options_.lazy_refcounts.value_or(header_.has_lazy_refcounts());
+  tables_.refuse_beyond_end(!options_.lax);
+  if (options_.writable && (header_.autoclear_features & ~kKnown) != 0) {
+    header_.autoclear_features &= kKnown;
+    if (auto stored = co_await store_header(); !stored)
       co_return os_error(stored.error().number, "Could not update qcow2 header");
   }
-  if (image->header_.nb_snapshots > 0) {
-    CO_TRY(image->snapshots_, co_await read_snapshots(*image->file_, image->header_));
+  if (header_.nb_snapshots > 0) {
+    CO_TRY(snapshots_, co_await read_snapshots(*file_, header_));
   }
-  CO_TRY_OK(co_await image->load_bitmaps());
-  if (!image->options_.snapshot.empty())
-    CO_TRY_OK(co_await image->show_snapshot(image->options_.snapshot));
-  co_return image;
+  CO_TRY_OK(co_await load_bitmaps());
+  if (options_.writable) CO_TRY_OK(co_await learn_metadata());
+  if (!options_.snapshot.empty()) CO_TRY_OK(co_await show_snapshot(options_.snapshot));
+  co_return ok();
 }
 
 Task<Result<>> Image::show_snapshot(const std::string& id_or_name) {
@@ -105,6 +155,7 @@ Task<Result<>> Image::change_backing_name(std::string file, std::string format) 
 }
 
 Result<> Image::check_range(GuestOffset at, std::uint64_t length) const {
+  if (options_.writable && tables_.metadata().broken()) return os_error(ENOMEDIUM);  // QEMU
   if (at.value > size_ || length > size_ - at.value) return os_error(EIO);
   return ok();
 }
@@ -114,19 +165,29 @@ Result<> Image::check_change(GuestOffset at, std::uint64_t length) const {
   return check_range(at, length);
 }
 
-Image::Flights::iterator Image::flight_over(std::uint64_t first, std::uint64_t end,
-                                            bool allocating_only) {
-  return std::ranges::find_if(flights_, [=](const Flight& flight) {
-    return flight.first < end && first < flight.end && (flight.allocates || !allocating_only);
-  });
+Image::Flight::Flight(Image& image, GuestOffset at, std::uint64_t length, bool flight_allocates)
+    : first(align_down(at.value, image.cluster_size())),
+      end(align_up(at.value + length, image.cluster_size())),
+      allocates(flight_allocates),
+      image_(image),
+      next_(image.flights_) {
+  if (next_ != nullptr) next_->previous_ = this;
+  image.flights_ = this;
 }
 
-Image::Flights::iterator Image::take_off(GuestOffset at, std::uint64_t length, bool allocates) {
-  const std::uint64_t cluster = cluster_size();
-  flights_.push_front({.first = align_down(at.value, cluster),
-                       .end = align_up(at.value + length, cluster),
-                       .allocates = allocates});
-  return flights_.begin();
+Image::Flight::~Flight() {
+  (previous_ == nullptr ? image_.flights_ : previous_->next_) = next_;
+  if (next_ != nullptr) next_->previous_ = previous_;
+  image_.landed_.wake_all();
+}
+
+const Image::Flight* Image::flight_over(std::uint64_t first, std::uint64_t end,
+                                        bool allocating_only) const {
+  const Flight* flight = flights_;
+  while (flight != nullptr &&
+         (flight->first >= end || first >= flight->end || (allocating_only && !flight->allocates)))
+    flight = flight->next_;
+  return flight;
 }
 
 Task<Mutex::Held> Image::lock_landed(GuestOffset at, std::uint64_t length) {
@@ -135,7 +196,7 @@ Task<Mutex::Held> Image::lock_landed(GuestOffset at, std::uint64_t length) {
   for (;;) {
     {
       auto held = co_await lock_.lock();
-      if (flight_over(first, end, false) == flights_.end()) co_return held;
+      if (flight_over(first, end, false) == nullptr) co_return held;
     }
     co_await landed_.wait();
   }
@@ -145,7 +206,7 @@ Task<Mutex::Held> Image::lock_landed(GuestOffset at, std::uint64_t length) {
 Task<Result<>> Image::read_piece(const Mapping& mapping, GuestOffset at, MutableBytes into) {
   switch (mapping.extent.kind) {
     case Extent::Kind::data:
-      co_return co_await file_->read(mapping.extent.host.value, into);
+      co_return co_await read_data(mapping.extent.host, at, into);
     case Extent::Kind::compressed: {
       std::vector<std::byte> cluster(cluster_size());
       CO_TRY_OK(co_await read_compressed(mapping.entry.word, cluster));
@@ -163,15 +224,32 @@ Task<Result<>> Image::read_piece(const Mapping& mapping, GuestOffset at, Mutable
 
 Task<Result<>> Image::read(GuestOffset at, MutableBytes into) {
   CO_TRY_OK(check_range(at, into.size()));
-  co_return co_await read_at(at, into);
+  if (auto held = lock_.try_lock(); held && !encrypted() && !into.empty()) {
+    if (const Tables::Slice* const slice = slice_now(geometry_.cluster_of(at), false)) {
+      Mapping found;
+      const Result<bool> mapped = map_slice(*slice, at, into.size(), found);
+      const Extent& run = found.extent;
+      if (mapped && run.kind == Extent::Kind::data && run.length >= into.size() &&
+          may_read(run.host, into.size())) {
+        const Flight flight(*this, at, into.size(), false);
+        held.reset();
+        co_return co_await data().read(run.host.value, into);
+      }
+    }
+  }
+  Result<> done = co_await read_at(at, into);
+  if (tables_.metadata().broken()) co_return co_await settle(std::move(done));
+  co_return done;
 }
 
 Task<Result<>> Image::read_at(GuestOffset at, MutableBytes into) {
+  if (encrypted() && !is_aligned(at.value | into.size(), format::kSector))
+    co_return co_await read_part_of_sectors(at, into);
   while (!into.empty()) {
     auto held = std::make_optional(co_await lock_.lock());
     CO_TRY(const Mapping found, co_await mapping(at, into.size()));
     const std::uint64_t length = found.extent.length;
-    const Landing landing(*this, take_off(at, length, false));
+    const Flight flight(*this, at, length, false);
     held.reset();
     CO_TRY_OK(co_await read_piece(found, at, into.first(length)));
     into = into.subspan(length);
@@ -182,20 +260,38 @@ Task<Result<>> Image::read_at(GuestOffset at, MutableBytes into) {
 
 Task<Result<Extent>> Image::status(GuestOffset at, std::uint64_t length) {
   CO_TRY_OK(check_range(at, length));
-  const auto held = co_await lock_.lock();
-  CO_TRY(const Mapping found, co_await mapping(at, length));
-  co_return found.extent;
+  auto held = std::make_optional(co_await lock_.lock());
+  Result<Mapping> found = co_await mapping(at, length);
+  held.reset();
+  if (!found) {
+    CO_TRY_OK(co_await settle(std::move(found).error()));
+  }
+  found->extent.placed = found->extent.placed && !encrypted();
+  co_return found->extent;
 }
 
 Task<Result<>> Image::flush() {
-  const auto held = co_await lock_.lock();
   if (!options_.writable) co_return ok();
-  co_return co_await tables_.flush();
+  if (tables_.metadata().broken()) co_return os_error(ENOMEDIUM);
+  Result<> done = ok();
+  {
+    const auto held = co_await lock_.lock();
+    if (format_.data_file) CO_TRY_OK(co_await data().flush());
+    if (tables_.defers_refcounts())
+      done = co_await tables_.flush_mappings();
+    else
+      done = co_await tables_.flush();
+  }
+  co_return co_await settle(std::move(done));
 }
 
 Task<Result<>> Image::close() {
+  if (!options_.writable || tables_.metadata().broken()) co_return ok();
   CO_TRY_OK(co_await store_bitmaps());
-  co_return co_await flush();
+  CO_TRY_OK(co_await flush());
+  if (!header_.is_dirty()) co_return ok();
+  const auto held = co_await lock_.lock();
+  co_return co_await mark_clean();
 }
 
 }  // namespace sim::qcow2

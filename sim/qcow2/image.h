@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,12 +42,10 @@ class Backing {
 
 // A stretch of the guest disk of one kind, by this image's own tables.
 struct Extent {
-  enum class Kind : unsigned char {
-    absent,      // unallocated: the backing shows, or zeroes
-    zero,        // reads as zeroes, the backing does not show
-    data,        // stored at `host`, adjacent for the whole length
-    compressed,  // stored, but not byte by byte
-  };
+  // absent: unallocated, the backing shows, or zeroes.  zero: reads as zeroes, the backing does not
+  // show.  data: stored at `host`, adjacent for the whole length.  compressed: stored, but not byte
+  // by byte.
+  using Kind = L2Format::Kind;
   Kind kind = Kind::absent;
   std::uint64_t length = 0;  // bytes, never beyond what was asked for
   HostOffset host;           // of the first byte; data, and others that keep a cluster (`placed`)
@@ -157,36 +154,32 @@ class Image {
   Task<Result<>> close();
 
  private:
-  // A request whose data is on its way, by whole clusters [first, end).  What would take its host
-  // clusters away waits for it, and so do writes for the allocation of what they touch.
-  struct Flight {
-    std::uint64_t first = 0, end = 0;
-    bool allocates = false;
-  };
-  using Flights = std::list<Flight>;
-
-  // Ends a flight with its scope.
-  class Landing {
+  // A request whose data is on its way, by whole clusters [first, end), for as long as the object
+  // lives.  What would take its host clusters away waits for it, and so do writes for the
+  // allocation of what they touch.
+  class Flight {
    public:
-    Landing(Image& image, Flights::iterator flight) : image_(image), flight_(flight) {}
-    Landing(const Landing&) = delete;
-    Landing& operator=(const Landing&) = delete;
-    ~Landing() {
-      image_.flights_.erase(flight_);
-      image_.landed_.wake_all();
-    }
+    Flight(Image& image, GuestOffset at, std::uint64_t length, bool allocates);
+    ~Flight();
+    Flight(const Flight&) = delete;
+    Flight& operator=(const Flight&) = delete;
+
+    const std::uint64_t first, end;
+    const bool allocates;
 
    private:
+    friend Image;
     Image& image_;
-    Flights::iterator flight_;
+    Flight* next_;
+    Flight* previous_ = nullptr;
   };
 
   // The start of a write, mapped: adjacent in the file, ready for its data.
   struct Piece {
     std::uint64_t length = 0;  // bytes of the request
     HostOffset host;           // of its first byte
-    bool copy_head = false;    // the first cluster's bytes before the request are to be filled
-    bool copy_tail = false;    // the last cluster's bytes behind it are
+    std::uint64_t head = 0;    // bytes before the request that are to be filled
+    std::uint64_t tail = 0;    // and behind it
     bool link = false;         // entries are to be set
     std::vector<std::pair<HostCluster, std::uint64_t>> allocated;  // to give back on failure
   };
@@ -206,6 +199,7 @@ class Image {
     L2Entry entry;
   };
 
+  Task<Result<>> prepare();  // the part of open() that needs an Image
   Result<> check_range(GuestOffset at, std::uint64_t length) const;
   Result<> check_change(GuestOffset at, std::uint64_t length) const;
   // read() and write() without the check of the range: VM state lies beyond size().  A place that
@@ -231,37 +225,84 @@ class Image {
   // Gives up the host clusters that the compressed data touches.  With lock_ held.
   Task<Result<>> release_compressed(std::uint64_t word, bool discard);
 
-  // Flights over any part of [first, end); those that allocate only, if asked.
-  Flights::iterator flight_over(std::uint64_t first, std::uint64_t end, bool allocating_only);
-  Flights::iterator take_off(GuestOffset at, std::uint64_t length, bool allocates);
+  // A flight over any part of [first, end), one that allocates if asked; null: none.
+  const Flight* flight_over(std::uint64_t first, std::uint64_t end, bool allocating_only) const;
   // Takes the lock at a moment when nothing is in flight over the clusters of the range.
   Task<Mutex::Held> lock_landed(GuestOffset at, std::uint64_t length);
 
   // l2.cc, all with lock_ held.
-  Result<Extent> decode(GuestCluster cluster, L2Entry entry) const;  // of one cluster
-  Task<Result<HostOffset>> l2_table(GuestCluster cluster);           // value 0: none
+  Result<> check_entry(GuestCluster cluster, L2Entry entry);
+  HostOffset entry_place(HostOffset table, GuestCluster cluster) const;
+  Task<Result<HostOffset>> l2_table(GuestCluster cluster);  // value 0: none
   Task<Result<HostOffset>> l2_table_for_update(GuestCluster cluster);
   Task<Result<HostOffset>> copy_l2_table(HostOffset old);
   Task<Result<L2Entry>> entry(GuestCluster cluster);  // makes the table if there is none
   Task<Result<>> set_entry(GuestCluster cluster, L2Entry entry);
+  // The slice that holds the cluster's entry, if it can be had without waiting; with `own`, only of
+  // a table that is this image's alone.
+  Tables::Slice* slice_now(GuestCluster cluster, bool own);
+  L2Entry load_entry(const Tables::Slice& slice, GuestCluster cluster) const;
+  void store_entry(Tables::Slice& slice, GuestCluster cluster, L2Entry entry);
+  // The longest run of one kind, adjacent in the file if it is placed; compressed clusters come one
+  // by one.
   Task<Result<Mapping>> mapping(GuestOffset at, std::uint64_t length);
+  // Continues a run by what the slice holds, from `at` on and up to `length` bytes of the run;
+  // false if it has ended.
+  Result<bool> map_slice(const Tables::Slice& slice, GuestOffset at, std::uint64_t length,
+                         Mapping& found);
+  Extent stretch_of(L2Entry entry, GuestOffset at) const;
   // Gives up what an entry that is no longer in its table referred to, of every kind.
   Task<Result<>> release_entry(L2Entry old, bool discard);
 
+  // data.cc: the guest's bytes where they are stored; `at` and `host` are of the same byte, whole
+  // sectors if the image is encrypted.
+  storage::Storage& data() { return format_.data_file ? *options_.data_file : *file_; }
+  bool encrypted() const { return header_.crypt_method != 0; }
+  Task<Result<>> read_data(HostOffset host, GuestOffset at, MutableBytes into);
+  Task<Result<>> write_data(HostOffset host, GuestOffset at, Bytes from);
+  Task<Result<>> write_zero_data(HostOffset host, GuestOffset at, std::uint64_t length);
+  Task<Result<>> zero_raw_data(HostOffset host, std::uint64_t length);
+  Task<Result<>> write_encrypted(HostOffset host, GuestOffset at, Bytes from);
+  Task<Result<>> read_part_of_sectors(GuestOffset at, MutableBytes into);
+  Task<Result<>> write_part_of_sectors(GuestOffset at, Bytes from);
+  std::uint64_t cipher_sector(HostOffset host, GuestOffset at) const;
+  // EIO if [host, host + length) holds metadata.
+  Result<> may_write(HostOffset host, std::uint64_t length);
+  // EIO if a data cluster begins beyond the end of the file, unless opened lax.
+  Result<> may_read(HostOffset host, std::uint64_t length);
+
+  // damage.cc
+  Task<Result<>> learn_metadata();
+  Task<Result<>> learn_tables();
+  // After a request: a broken image is marked so.  Returns what it is given.
+  Task<Result<>> settle(Result<> done);
+  Task<Result<>> mark_dirty();
+  Task<Result<>> mark_clean();
+
   // write.cc
+  std::optional<HostOffset> place_now(GuestOffset at, std::uint64_t length);
+  bool stored(L2Entry entry, std::uint64_t within, std::uint64_t length) const;
+  Task<Result<>> write_pieces(GuestOffset at, Bytes from);
   Task<Result<Piece>> map_for_write(GuestOffset at, std::uint64_t length);
   Task<Result<bool>> extend(Piece& piece, GuestOffset at, std::uint64_t length);
   Task<Result<std::uint64_t>> count_run(GuestCluster first, std::uint64_t most, bool allocate);
   Task<Result<>> keep(Piece& piece, GuestOffset at, std::uint64_t length, L2Entry entry);
-  Task<Result<bool>> allocate(Piece& piece, GuestOffset at, std::uint64_t length);
+  Task<Result<bool>> allocate(Piece& piece, GuestOffset at, std::uint64_t length, L2Entry entry);
+  std::uint64_t head_of(GuestOffset at, L2Entry entry, bool kept) const;
+  std::uint64_t tail_of(GuestOffset end, L2Entry entry, bool kept) const;
+  L2Entry linked(GuestCluster cluster, L2Entry old, GuestOffset at, const Piece& piece) const;
   Task<Result<>> store(GuestOffset at, Bytes from, const Piece& piece);
   Task<Result<>> fill(GuestOffset from, std::uint64_t length, HostOffset to);
   Task<Result<>> link(GuestOffset at, const Piece& piece);
   Task<Result<>> give_back(const Piece& piece);
 
   // zero.cc
-  Task<Result<>> zero_part(GuestOffset at, std::uint64_t length, bool unmap);
+  Task<Result<>> zero_range(GuestOffset at, std::uint64_t length, bool unmap);
+  Task<Result<bool>> zero_aligned(GuestOffset at, std::uint64_t length, bool unmap);
+  Task<Result<bool>> zero_part(GuestOffset at, std::uint64_t length, bool unmap);
+  Task<Result<>> write_plain_zeroes(GuestOffset at, std::uint64_t length);
   Task<Result<bool>> rest_is_zero(GuestOffset at, std::uint64_t length);
+  Task<Result<bool>> zero_subclusters(GuestOffset at, std::uint64_t length);
   Task<Result<>> zero_clusters(GuestCluster first, std::uint64_t count, bool unmap);
   Task<Result<>> discard_clusters(GuestCluster first, std::uint64_t count);
 
@@ -304,10 +345,13 @@ class Image {
     std::vector<std::byte> bytes = {};
     std::uint64_t writes = 0;  // compressed clusters written so far: they may take its place
   } inflated_;
+  bool lazy_refcounts_ = false;
+  std::uint64_t file_end_ = 0;  // at least this much of the file is there
   Tables tables_;
   Refcounts refcounts_;
-  Mutex lock_;  // around every use of the tables
-  Flights flights_;
+  Mutex lock_;              // around every use of the tables
+  Mutex encrypted_writes_;  // around a write that encrypts: sectors are read, changed and written
+  Flight* flights_ = nullptr;
   WaitQueue landed_;  // woken when a flight ends
 };
 

@@ -76,7 +76,7 @@ Task<Result<>> Image::write_compressed_cluster(GuestOffset at, Bytes from) {
   }
   ++inflated_.writes;
   inflated_.word = 0;
-  const Landing landing(*this, take_off(at, from.size(), true));
+  const Flight flight(*this, at, from.size(), true);
   held.reset();
   auto stored = co_await file_->write(host.value, *smaller);
   const auto again = co_await lock_.lock();

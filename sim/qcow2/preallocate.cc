@@ -31,7 +31,7 @@ Task<Result<>> Image::preallocate_metadata(GuestOffset from, std::uint64_t end,
   for (GuestOffset at = from; at.value < end;) {
     std::optional<Mutex::Held> held(co_await lock_.lock());
     CO_TRY(const Piece piece, co_await map_for_write(at, end - at.value));
-    const Landing landing(*this, take_off(at, piece.length, piece.link));
+    const Flight flight(*this, at, piece.length, piece.link);
     held.reset();
     data_end = piece.host.value + piece.length;
     if (piece.link) {

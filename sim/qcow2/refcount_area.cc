@@ -1,8 +1,9 @@
 // The refcount structures as a whole: a larger table, a smaller one, where the counted part ends.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
-#include <map>
 
 #include "sim/qcow2/format.h"
 #include "sim/qcow2/refcounts.h"
@@ -69,12 +70,15 @@ Task<Result<HostCluster>> Refcounts::make_area(
   HostCluster at = start;  // first the blocks that are missing, then the table
   for (std::uint64_t i = start.value / per_block(); i < blocks; ++i) {
     if (load_be<std::uint64_t>(table, i * format::kEntryBytes) != 0) continue;
+    CO_TRY_OK(tables_.metadata().check(at, at + 1));
     CO_TRY_OK(co_await tables_.make_zero(geometry_.start_of(at), 1));
+    tables_.metadata().add_table(Metadata::Kind::refcount_block, at);
     store_be(MutableBytes(table), i * format::kEntryBytes, geometry_.start_of(at).value);
     at = at + 1;
   }
   CO_TRY_OK(co_await count_area(table, start, at + clusters));
   CO_TRY_OK(co_await tables_.write_back());
+  CO_TRY_OK(tables_.metadata().check(at, at + clusters));
   CO_TRY_OK(co_await tables_.make_zero(geometry_.start_of(at), clusters));
   CO_TRY_OK(co_await file_.write(geometry_.start_of(at).value, table));
   CO_TRY_OK(co_await file_.flush());
@@ -87,7 +91,10 @@ Task<Result<>> Refcounts::count_area(Bytes table, HostCluster start, HostCluster
   for (HostCluster cluster = start; cluster < end; cluster = cluster + 1) {
     const HostOffset block{
         load_be<std::uint64_t>(table, cluster.value / per_block() * format::kEntryBytes)};
-    if (geometry_.within(block) != 0) co_return os_error(EIO);
+    if (geometry_.within(block) != 0)
+      co_return tables_.metadata().report(
+          fmt::format("Refblock offset {:#x} unaligned (reftable index: {:#x})", block.value,
+                      cluster.value / per_block()));
     CO_TRY(const Place place, co_await place_of(block, cluster));
     store(place, 1);
   }
@@ -106,6 +113,7 @@ Task<Result<>> Refcounts::switch_table(HostCluster table, std::uint64_t clusters
   const std::uint64_t old_clusters =
       std::exchange(header_.refcount_table_clusters, static_cast<std::uint32_t>(clusters));
   tables_.forget(old, old_clusters);
+  tables_.metadata().move_area(Metadata::Kind::refcount_table, table, clusters);
   co_return co_await release(geometry_.cluster_of(old), old_clusters, false);
 }
 
@@ -132,7 +140,8 @@ Task<Result<bool>> Refcounts::is_idle(HostOffset block, std::uint64_t index) {
   const HostCluster own = geometry_.cluster_of(block);
   if (block.value >= file_.size()) co_return true;
   for (std::uint64_t at = 0; at < geometry_.cluster_bytes(); at += tables_.slice_bytes()) {
-    CO_TRY(const Tables::Slice* slice, co_await tables_.slice(block + at));
+    CO_TRY(const Tables::Slice* slice,
+           co_await tables_.slice(block + at, Tables::Kind::refcount_block));
     if (all_zero(Bytes(slice->bytes).first(tables_.slice_bytes()))) continue;
     if (own.value / per_block() != index) co_return false;
     CO_TRY(const Place place, co_await place_of(block, own));
@@ -155,10 +164,11 @@ Task<Result<>> Refcounts::drop_idle_blocks() {
     CO_TRY(const bool idle, co_await is_idle(block, i));
     if (!idle) continue;
     CO_TRY_OK(co_await tables_.set_entry(header_.refcount_table_offset + i * format::kEntryBytes, 0,
-                                         Tables::Kind::refcounts));
+                                         Tables::Kind::refcount_table));
     CO_TRY_OK(co_await tables_.flush());
     const HostCluster own = geometry_.cluster_of(block);
     tables_.forget(block, 1);
+    tables_.metadata().remove_table(Metadata::Kind::refcount_block, own);
     if (own.value / per_block() != i) {
       CO_TRY_OK(co_await release(own, 1, true));
       continue;

@@ -26,11 +26,12 @@ Task<Result<HostOffset>> Refcounts::block_of(HostCluster cluster) {
   const std::uint64_t index = cluster.value / per_block();
   if (index >= table_entries()) co_return HostOffset{0};
   CO_TRY(const std::uint64_t entry,
-         co_await tables_.entry(header_.refcount_table_offset + index * format::kEntryBytes));
+         co_await tables_.entry(header_.refcount_table_offset + index * format::kEntryBytes,
+                                Tables::Kind::refcount_table));
   const HostOffset block{entry & format::kBlockOffsetMask};
   if (geometry_.within(block) != 0 || block.value >= format::kHostOffsetEnd)
-    co_return os_error(EIO, fmt::format("Refblock offset {:#x} unaligned (reftable index: {:#x})",
-                                        block.value, index));
+    co_return tables_.metadata().report(
+        fmt::format("Refblock offset {:#x} unaligned (reftable index: {:#x})", block.value, index));
   co_return block;
 }
 
@@ -38,7 +39,8 @@ Task<Result<Refcounts::Place>> Refcounts::place_of(HostOffset block, HostCluster
   const std::uint64_t index = cluster.value % per_block();
   const std::uint64_t per_slice = (tables_.slice_bytes() * 8) >> order_;
   const std::uint64_t slice = index / per_slice;
-  CO_TRY(Tables::Slice * found, co_await tables_.slice(block + slice * tables_.slice_bytes()));
+  CO_TRY(Tables::Slice * found, co_await tables_.slice(block + slice * tables_.slice_bytes(),
+                                                       Tables::Kind::refcount_block));
   co_return Place{found, index % per_slice};
 }
 
@@ -49,7 +51,7 @@ std::uint64_t Refcounts::load(const Place& place) const {
 void Refcounts::store(const Place& place, std::uint64_t count) {
   store_count(place.slice->bytes, place.index, order_, count);
   const std::uint64_t bit = place.index << order_;
-  tables_.changed(*place.slice, Tables::Kind::refcounts, bit / 8,
+  tables_.changed(*place.slice, Tables::Kind::refcount_block, bit / 8,
                   std::max<std::uint64_t>((std::uint64_t{1} << order_) / 8, 1));
 }
 
@@ -179,7 +181,9 @@ Task<Result<>> Refcounts::release(HostCluster first, std::uint64_t clusters, boo
 Task<Result<>> Refcounts::make_block(HostCluster needed) {
   CO_TRY(const HostCluster made, co_await find_run(1));
   if (made.value == 0)
-    co_return os_error(EIO, "Preventing invalid allocation of refcount block at offset 0");
+    co_return tables_.metadata().report(
+        "Preventing invalid allocation of refcount block at offset 0");
+  CO_TRY_OK(tables_.metadata().check(made, made + 1));
   const HostOffset block = geometry_.start_of(made);
   if (made.value / per_block() == needed.value / per_block()) {
     CO_TRY_OK(co_await tables_.make_zero(block, 1));
@@ -191,10 +195,11 @@ Task<Result<>> Refcounts::make_block(HostCluster needed) {
     CO_TRY_OK(co_await tables_.make_zero(block, 1));
   }
   CO_TRY_OK(co_await tables_.flush());
+  tables_.metadata().add_table(Metadata::Kind::refcount_block, made);
   const std::uint64_t index = needed.value / per_block();
   if (index >= table_entries()) co_return co_await grow_table(needed, made);
   co_return co_await tables_.set_entry(header_.refcount_table_offset + index * format::kEntryBytes,
-                                       block.value, Tables::Kind::refcounts);
+                                       block.value, Tables::Kind::refcount_table);
 }
 
 }  // namespace sim::qcow2

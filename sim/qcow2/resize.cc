@@ -120,6 +120,7 @@ Task<Result<>> Image::grow_l1(std::uint64_t entries) {
       co_await file_->read(header_.l1_table_offset.value, MutableBytes(table).first(old_bytes)));
   CO_TRY(const HostCluster made, co_await refcounts_.allocate(geometry_.clusters_for(bytes)));
   const HostOffset offset = geometry_.start_of(made);
+  CO_TRY_OK(tables_.metadata().check(made, made + geometry_.clusters_for(bytes)));
   tables_.forget(offset, geometry_.clusters_for(bytes));
   CO_TRY_OK(co_await tables_.write_back());
   CO_TRY_OK(co_await file_->write(offset.value, table));
@@ -132,6 +133,7 @@ Task<Result<>> Image::grow_l1(std::uint64_t entries) {
   CO_TRY_OK(co_await file_->flush());
   const HostOffset old = std::exchange(header_.l1_table_offset, offset);
   header_.l1_size = static_cast<std::uint32_t>(entries);
+  tables_.metadata().move_area(Metadata::Kind::l1, made, geometry_.clusters_for(bytes));
   if (old_bytes == 0) co_return ok();
   tables_.forget(old, geometry_.clusters_for(old_bytes));
   co_return co_await refcounts_.release(geometry_.cluster_of(old),
@@ -185,7 +187,7 @@ Task<Result<>> Image::crop_l2_tables(std::uint64_t first) {
   std::vector<HostOffset> freed;
   for (std::uint64_t i = first; i < header_.l1_size; ++i) {
     const HostOffset at = header_.l1_table_offset + i * format::kEntryBytes;
-    CO_TRY(const std::uint64_t entry, co_await tables_.entry(at));
+    CO_TRY(const std::uint64_t entry, co_await tables_.entry(at, Tables::Kind::l1));
     if (entry == 0) continue;
     freed.push_back({entry & format::kOffsetMask});
     CO_TRY_OK(co_await tables_.set_entry(at, 0, Tables::Kind::l1));
@@ -194,6 +196,7 @@ Task<Result<>> Image::crop_l2_tables(std::uint64_t first) {
   for (auto table = freed.rbegin(); table != freed.rend(); ++table) {
     if (table->value == 0 || geometry_.within(*table) != 0) continue;
     tables_.forget(*table, 1);
+    tables_.metadata().remove_table(Metadata::Kind::l2, geometry_.cluster_of(*table));
     CO_TRY_OK(co_await refcounts_.release(geometry_.cluster_of(*table), 1, true));
   }
   co_return ok();

@@ -5,11 +5,12 @@
 
 #include <array>
 #include <cstdint>
-#include <map>
 #include <memory>
+#include <vector>
 
 #include "sim/base/bytes.h"
 #include "sim/base/result.h"
+#include "sim/qcow2/metadata.h"
 #include "sim/qcow2/units.h"
 #include "sim/storage/storage.h"
 #include "sim/world/task.h"
@@ -19,22 +20,25 @@ namespace sim::qcow2 {
 // Slices are at most 4 KiB, so that an image of a few clusters never touches a whole table of
 // 64 KiB.  A cut at any moment must leave at worst leaks, hence the order: what raises a count
 // reaches the file before the entry that points there, what lowers one after the entry is gone.
-// When both kinds are pending, the older is written back first.
+// When both kinds are pending, the older is written back first.  While counts are deferred (the
+// header says that they may be wrong) they have no order.
 //
 // Not for several coroutines at once: the owner holds a lock around every call.
 class Tables {
  public:
-  enum class Kind : unsigned char { refcounts, l2, l1 };
+  enum class Kind : unsigned char { refcount_block, refcount_table, l2, l1 };
   enum class Order : unsigned char { any, refcounts_first, mappings_first };
 
   static constexpr std::uint64_t kSliceBytes = 4096;
-  static constexpr std::size_t kCapacity = 512;  // slices, 2 MiB
+  static constexpr std::size_t kCapacity = 1024;  // slices, 4 MiB
 
   struct Slice {
     std::uint64_t start = 0;  // byte of the file
     std::uint64_t last_used = 0;
     std::uint32_t dirty_first = 0, dirty_end = 0;  // bytes to write back; equal: none
     Kind kind = Kind::l2;
+    Slice* next = nullptr;  // in its bucket
+    std::size_t index = 0;  // in slices_
     std::array<std::byte, kSliceBytes> bytes;
   };
 
@@ -42,14 +46,25 @@ class Tables {
 
   std::uint64_t slice_bytes() const { return slice_bytes_; }
 
-  // The slice that holds the byte at `at`.  Good until the next call of slice() or a function that
-  // may call it.
-  Task<Result<Slice*>> slice(HostOffset at);
+  // Refuses tables beyond the end of the file, which else read as zeroes.
+  void refuse_beyond_end(bool refuse) { refuse_beyond_end_ = refuse; }
+  void defer_refcounts(bool defer) { defer_refcounts_ = defer; }
+  bool defers_refcounts() const { return defer_refcounts_; }
+
+  // What must not be overwritten; empty unless the owner fills it.
+  Metadata& metadata() { return metadata_; }
+  const Metadata& metadata() const { return metadata_; }
+
+  // The slice that holds the byte at `at`, of a table of that kind.  Good until the next call of
+  // slice() or a function that may call it.
+  Task<Result<Slice*>> slice(HostOffset at, Kind kind);
+  // The same if it is in memory; else null.
+  Slice* find(HostOffset at);
   // Says that [first, first + length) of the slice has changed.
   void changed(Slice& slice, Kind kind, std::uint64_t first, std::uint64_t length);
 
   // One big-endian 64-bit entry at `at`, which is a multiple of 8.
-  Task<Result<std::uint64_t>> entry(HostOffset at);
+  Task<Result<std::uint64_t>> entry(HostOffset at, Kind kind);
   Task<Result<>> set_entry(HostOffset at, std::uint64_t value, Kind kind);
 
   // Makes `clusters` clusters of the file zero, at once: new, empty tables.
@@ -67,22 +82,32 @@ class Tables {
   Task<Result<>> write_back();
   // The same, and flushes the file.
   Task<Result<>> flush();
+  // The same without the counts.
+  Task<Result<>> flush_mappings();
 
  private:
-  using Slices = std::map<std::uint64_t, std::unique_ptr<Slice>>;
+  static constexpr std::size_t kBuckets = 1024;
+  enum class Stage : unsigned char { refcounts, l2, l1 };
 
-  Task<Result<>> write_kind(Kind kind);
-  bool any_dirty(Kind kind) const;
+  Slice*& bucket(std::uint64_t start);
+  void erase(Slice& slice);
+  static Stage stage_of(Kind kind);
+  Task<Result<>> write_stage(Stage stage);
+  Task<Result<>> write_slice(Slice& slice);
   Task<Result<>> make_room();
 
   storage::Storage& file_;
   Geometry geometry_;
   std::uint64_t slice_bytes_;
-  Slices slices_;
+  Metadata metadata_;
+  std::vector<std::unique_ptr<Slice>> slices_;  // in no order
+  std::array<Slice*, kBuckets> buckets_{};
   std::uint64_t uses_ = 0;
   Order order_ = Order::any;
   bool unflushed_ = false;       // a stage was written since the file was flushed
   bool data_unflushed_ = false;  // so was data that entries are to show
+  bool refuse_beyond_end_ = false;
+  bool defer_refcounts_ = false;
 };
 
 }  // namespace sim::qcow2

@@ -4,6 +4,7 @@
 
 #include <coroutine>
 #include <deque>
+#include <optional>
 
 #include "sim/world/scheduler.h"
 
@@ -60,6 +61,12 @@ class Mutex {
     if (locked_) co_await queue_.wait();  // unlock() hands the lock over without releasing it
     locked_ = true;
     co_return Held(this);
+  }
+  // The lock if it is free: for paths where a coroutine would cost more than what it protects.
+  std::optional<Held> try_lock() {
+    if (locked_) return std::nullopt;
+    locked_ = true;
+    return std::optional<Held>(std::in_place, this);
   }
 
  private:

@@ -1,0 +1,106 @@
+// What keeps a broken image from getting worse: where its structures lie, the corrupt bit; and the
+// dirty bit.
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "sim/qcow2/format.h"
+#include "sim/qcow2/image.h"
+
+namespace sim::qcow2 {
+
+// Gives `each` every entry of a table of 8-byte entries that is not 0.
+template <class Each>
+static Task<Result<>> for_each_entry(storage::Storage& file, HostOffset table,
+                                     std::uint64_t entries, Each each) {
+  constexpr std::uint64_t kBufferBytes = 65536;
+  std::vector<std::byte> buffer(std::min(kBufferBytes, entries * format::kEntryBytes));
+  for (std::uint64_t done = 0; done < entries;) {
+    const std::uint64_t some = std::min(entries - done, buffer.size() / format::kEntryBytes);
+    const MutableBytes part = MutableBytes(buffer).first(some * format::kEntryBytes);
+    CO_TRY_OK(co_await file.read(table.value + done * format::kEntryBytes, part));
+    for (std::uint64_t i = 0; i < some; ++i)
+      if (const auto entry = load_be<std::uint64_t>(part, i * format::kEntryBytes); entry != 0)
+        each(entry);
+    done += some;
+  }
+  co_return ok();
+}
+
+// Must be called after anything but an Image's own writes has moved structures about.
+Task<Result<>> Image::learn_metadata() {
+  Metadata& metadata = tables_.metadata();
+  metadata.clear();
+  const auto area = [&](Metadata::Kind kind, HostOffset start, std::uint64_t bytes) {
+    metadata.add_area(kind, geometry_.cluster_of(start), geometry_.clusters_for(bytes));
+  };
+  area(Metadata::Kind::header, {0}, cluster_size());
+  area(Metadata::Kind::l1, header_.l1_table_offset, header_.l1_size * format::kEntryBytes);
+  area(Metadata::Kind::refcount_table, header_.refcount_table_offset,
+       header_.refcount_table_clusters * cluster_size());
+  std::uint64_t snapshot_bytes = 0;
+  for (const Snapshot& snapshot : snapshots_) {
+    snapshot_bytes +=
+        align_up(format::kSnapshotHeaderBytes + format::kSnapshotExtraBytes +
+                     snapshot.unknown_extra.size() + snapshot.id.size() + snapshot.name.size(),
+                 8);
+    area(Metadata::Kind::inactive_l1, snapshot.l1_table_offset,
+         snapshot.l1_size * format::kEntryBytes);
+  }
+  area(Metadata::Kind::snapshot_table, header_.snapshots_offset, snapshot_bytes);
+  if (header_.bitmaps)
+    area(Metadata::Kind::bitmap_directory, header_.bitmaps->directory,
+         header_.bitmaps->directory_bytes);
+  co_return co_await learn_tables();
+}
+
+Task<Result<>> Image::learn_tables() {
+  std::vector<HostCluster> l2, blocks;
+  CO_TRY_OK(co_await tables_.write_back());
+  const Geometry geometry = geometry_;
+  CO_TRY_OK(co_await for_each_entry(
+      *file_, header_.l1_table_offset, header_.l1_size, [&l2, geometry](std::uint64_t entry) {
+        l2.push_back(geometry.cluster_of(HostOffset{entry & format::kOffsetMask}));
+      }));
+  CO_TRY_OK(co_await for_each_entry(
+      *file_, header_.refcount_table_offset,
+      header_.refcount_table_clusters * cluster_size() / format::kEntryBytes,
+      [&blocks, geometry](std::uint64_t entry) {
+        blocks.push_back(geometry.cluster_of(HostOffset{entry & format::kBlockOffsetMask}));
+      }));
+  tables_.metadata().assign_tables(std::move(l2), std::move(blocks));
+  co_return ok();
+}
+
+// As QEMU: the first sign of damage marks the image, and no request is served any more.  A file
+// that refuses the mark is no worse off.
+Task<Result<>> Image::settle(Result<> done) {
+  if (!options_.writable || !tables_.metadata().broken() || header_.is_corrupt()) co_return done;
+  header_.incompatible_features |= format::kIncompatibleCorrupt;
+  if (header_.version >= 3) (void)co_await store_header();
+  co_return done;
+}
+
+// spec, "dirty bit": from now on the counts in the file may be wrong.
+Task<Result<>> Image::mark_dirty() {
+  std::array<std::byte, 8> field{};
+  const std::uint64_t features = header_.incompatible_features | format::kIncompatibleDirty;
+  store_be(MutableBytes(field), 0, features);
+  CO_TRY_OK(co_await file_->write(format::at::incompatible_features, field));
+  CO_TRY_OK(co_await file_->flush());
+  header_.incompatible_features = features;
+  tables_.defer_refcounts(true);
+  co_return ok();
+}
+
+Task<Result<>> Image::mark_clean() {
+  CO_TRY_OK(co_await tables_.flush());
+  header_.incompatible_features &= ~format::kIncompatibleDirty;
+  auto stored = co_await store_header();
+  if (!stored) header_.incompatible_features |= format::kIncompatibleDirty;
+  tables_.defer_refcounts(!stored.ok());
+  co_return stored;
+}
+
+}  // namespace sim::qcow2
