@@ -55,7 +55,6 @@ inline constexpr std::uint64_t kSnapshotsMax = 65536;
 inline constexpr std::uint64_t kSnapshotHeaderBytes = 40;
 inline constexpr std::uint64_t kSnapshotTableBytesMax = std::uint64_t{64} << 20;
 inline constexpr std::uint64_t kSnapshotExtraMax = 1024;
-inline constexpr std::uint64_t kSnapshotExtraBytes = 24;  // that QEMU knows
 inline constexpr std::uint32_t kBackingNameMax = 1023;
 inline constexpr std::uint32_t kBackingFormatMax = 16;  // QEMU: the text with its NUL
 
