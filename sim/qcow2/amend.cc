@@ -127,7 +127,8 @@ class Amender {
     CO_TRY_OK(co_await store(std::move(changed)));
     const auto held = co_await image_.lock_.lock();
     CO_TRY_OK(co_await image_.refcounts_.switch_width(old));
-    co_return co_await image_.tables_.flush();
+    CO_TRY_OK(co_await image_.tables_.flush());
+    co_return co_await image_.learn_metadata();
   }
 
   Task<Result<>> change_header() {
@@ -167,7 +168,7 @@ class Amender {
   Task<Result<>> for_each_table(HostOffset l1, std::uint32_t entries, Visit visit) {
     for (std::uint32_t i = 0; i < entries; ++i) {
       CO_TRY(const std::uint64_t entry,
-             co_await image_.tables_.entry(l1 + i * format::kEntryBytes));
+             co_await image_.tables_.entry(l1 + i * format::kEntryBytes, Tables::Kind::l1));
       const HostOffset table{entry & format::kOffsetMask};
       if (table.value == 0) continue;
       if (image_.geometry_.within(table) != 0)
@@ -181,7 +182,8 @@ class Amender {
   Task<Result<>> refuse_compressed() {
     const auto look = [this](HostOffset table) -> Task<Result<>> {
       for (std::uint64_t at = 0; at < image_.cluster_size(); at += format::kEntryBytes) {
-        CO_TRY(const std::uint64_t word, co_await image_.tables_.entry(table + at));
+        CO_TRY(const std::uint64_t word,
+               co_await image_.tables_.entry(table + at, Tables::Kind::l2));
         if ((word & format::kCompressed) != 0)
           co_return refuse(
               "Cannot downgrade an image with zstd compression type and existing compressed "
@@ -209,7 +211,7 @@ class Amender {
     const Geometry geometry = image_.geometry_;
     CO_TRY(const std::uint64_t users, co_await image_.refcounts_.count(geometry.cluster_of(table)));
     for (std::uint64_t at = 0; at < geometry.cluster_bytes(); at += format::kEntryBytes) {
-      CO_TRY(const std::uint64_t word, co_await image_.tables_.entry(table + at));
+      CO_TRY(const std::uint64_t word, co_await image_.tables_.entry(table + at, Tables::Kind::l2));
       if ((word & format::kCompressed) != 0 || (word & format::kZero) == 0) continue;
       HostOffset host{word & format::kOffsetMask};
       if (host.value == 0 && image_.backing_ == nullptr) {

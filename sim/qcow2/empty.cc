@@ -45,10 +45,12 @@ Task<Result<>> Image::start_anew(std::uint64_t clusters) {
   header_.refcount_table_clusters = 1;
   header_.l1_table_offset = {3 * cluster_size()};
   tables_.forget({0}, geometry_.clusters_for(file_->size()));
+  tables_.defer_refcounts(false);
   CO_TRY_OK(co_await store_header());
   CO_TRY_OK(co_await file_->truncate(clusters * cluster_size()));
   header_.incompatible_features &= ~format::kIncompatibleDirty;
-  co_return co_await store_header();
+  CO_TRY_OK(co_await store_header());
+  co_return co_await learn_metadata();
 }
 
 // Entry by entry: what is mapped is given up, and what lies below shows.
@@ -62,7 +64,7 @@ Task<Result<>> Image::give_up_all() {
       continue;
     }
     CO_TRY(const L2Entry old, co_await entry(cluster));
-    CO_TRY_OK(decode(cluster, old));
+    CO_TRY_OK(check_entry(cluster, old));
     if (old == L2Entry{}) continue;
     CO_TRY_OK(co_await set_entry(cluster, {}));
     CO_TRY_OK(co_await release_entry(old, true));

@@ -44,7 +44,8 @@ Task<Result<>> Image::write_compressed(GuestOffset at, Bytes from) {
     co_return os_error(EINVAL);
   while (!from.empty()) {
     const Bytes part = from.first(std::min<std::uint64_t>(from.size(), cluster_size()));
-    CO_TRY_OK(co_await write_compressed_cluster(at, part));
+    Result<> done = co_await write_compressed_cluster(at, part);
+    if (!done) co_return co_await settle(std::move(done));
     from = from.subspan(part.size());
     at = at + part.size();
   }
@@ -78,7 +79,8 @@ Task<Result<>> Image::write_compressed_cluster(GuestOffset at, Bytes from) {
   inflated_.word = 0;
   const Flight flight(*this, at, from.size(), true);
   held.reset();
-  auto stored = co_await file_->write(host.value, *smaller);
+  Result<> stored = may_write(host, smaller->size());
+  if (stored) stored = co_await file_->write(host.value, *smaller);
   const auto again = co_await lock_.lock();
   tables_.data_written();
   if (stored) co_return co_await set_entry(cluster, {.word = *word});
