@@ -109,6 +109,76 @@ TEST_F(FeaturesTest, RefcountWidthsAtRandom) {
     expect_same_at_random("refcount_bits=" + std::to_string(bits), 7, 1, {512, 64 * k}, true);
 }
 
+TEST_F(FeaturesTest, EncryptedAtRandom) {
+  expect_same_at_random("encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", 9, 4,
+                        {4 * k, 64 * k}, true);
+  expect_same_at_random(
+      "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,extended_l2=on", 10, 2,
+      {16 * k, 64 * k}, true);
+  expect_same_at_random("encrypt.format=aes,encrypt.key-secret=s", 11, 3, {512, 64 * k}, true);
+}
+
+// Without the key, the tables can be looked at.
+TEST_F(FeaturesTest, EncryptedWithoutItsKey) {
+  create("encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", M);
+  session({{kWrite, 0, 4 * k}});
+  cipher_.reset();
+  auto image = open();
+  std::vector<std::byte> buffer(512);
+  EXPECT_EQ(run(world_, image->read({0}, buffer)).error().number, EIO);
+  EXPECT_EQ(run(world_, image->write({0}, buffer)).error().number, EIO);
+  EXPECT_TRUE(run(world_, image->status({0}, M)).ok());
+  EXPECT_TRUE(run(world_, image->close()).ok());
+}
+
+// The header says so from the first deferred count to the close; who opens the image after a crash
+// counts anew.
+TEST_F(FeaturesTest, LazyRefcountsAreCountedWhenTheImageIsClosed) {
+  create("lazy_refcounts=on", M);
+  const auto stored = [this] { return *run(world_, read_header(*ours_, false)); };
+  const auto counted = [this] {  // of the data cluster, the sixth
+    std::array<std::byte, 2> bytes{};
+    ours_->read_now(0x2000a, bytes);
+    return load_be<std::uint16_t>(bytes, 0);
+  };
+  const std::vector<std::byte> data(4 * k, std::byte{7});
+  {
+    auto image = open();
+    EXPECT_FALSE(stored().is_dirty());
+    EXPECT_TRUE(run(world_, image->write({0}, data)).ok());
+    EXPECT_TRUE(run(world_, image->flush()).ok());
+    EXPECT_TRUE(stored().is_dirty());
+    EXPECT_EQ(counted(), 0);  // and crash
+  }
+  {
+    auto image = open();
+    EXPECT_FALSE(stored().is_dirty());
+    EXPECT_EQ(counted(), 1);
+    std::vector<std::byte> buffer(4 * k);
+    EXPECT_TRUE(run(world_, image->read({0}, buffer)).ok());
+    EXPECT_EQ(buffer, data);
+    EXPECT_TRUE(run(world_, image->write({64 * k}, data)).ok());
+    EXPECT_TRUE(stored().is_dirty());
+    EXPECT_TRUE(run(world_, image->close()).ok());
+    EXPECT_FALSE(stored().is_dirty());
+  }
+  expect_clean();
+}
+
+TEST_F(FeaturesTest, OptionsMustFitTheImage) {
+  create("compat=0.10", M);
+  const auto refusal = [this](OpenOptions options) {
+    const auto image = run(world_, Image::open(world_, ours_, std::move(options)));
+    return image.ok() ? "" : image.error().desc;
+  };
+  EXPECT_EQ(refusal({.lazy_refcounts = true}),
+            "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
+  EXPECT_EQ(refusal({.data_file = std::make_shared<storage::MemoryFile>()}),
+            "'data-file' can only be set for images with an external data file");
+  create("data_file=data", M);
+  EXPECT_EQ(refusal({}), "'data-file' is required for this image");
+}
+
 TEST_F(FeaturesTest, LazyRefcountsAtRandom) {
   expect_same_at_random("lazy_refcounts=on", 8, 3, {512, 64 * k}, true);
 }

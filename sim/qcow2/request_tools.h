@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/qcow2/encryption.h"
 #include "sim/qcow2/image.h"
 #include "sim/qcow2/qemu_tools.h"
 #include "sim/storage/file.h"
@@ -84,7 +85,7 @@ class SameRequests : public WithQemu {
  protected:
   // Both sides start from the same image, which QEMU makes with `options`; `base_size` > 0 puts it
   // over a raw file that holds data in every other 100 KiB.  A data file is called `data`, and ours
-  // is kept in memory.
+  // is kept in memory.  An encrypted image has the passphrase `kPassphrase`.
   void create(const std::string& options, std::uint64_t size, std::uint64_t base_size = 0) {
     std::string backing;
     backing_.reset();
@@ -101,16 +102,27 @@ class SameRequests : public WithQemu {
       backing = " -b base.raw -F raw";
       backing_ = std::make_unique<RawBacking>(*base);
     }
-    must("qemu-img create -q -f qcow2" + backing + " -o " + options + " theirs.qcow2 " +
+    encrypted_ = options.find("encrypt.format") != std::string::npos;
+    must("qemu-img create -q -f qcow2" + secret() + backing + " -o " + options + " theirs.qcow2 " +
          std::to_string(size));
     ours_ = load(directory_ / "theirs.qcow2");
+    cipher_.reset();
+    if (encrypted_) {
+      const auto header = run(world_, read_header(*ours_, false));
+      ASSERT_TRUE(header.ok());
+      auto cipher = run(world_, unlock(*ours_, *header, kPassphrase));
+      ASSERT_TRUE(cipher.ok()) << cipher.error().desc;
+      cipher_ = *cipher;
+    }
     data_.reset();
     if (options.find("data_file=data") != std::string::npos) data_ = load(directory_ / "data");
   }
 
   std::unique_ptr<Image> open(bool writable = true) {
-    auto image = run(
-        world_, Image::open(world_, ours_, OpenOptions{.writable = writable, .data_file = data_}));
+    auto image =
+        run(world_,
+            Image::open(world_, ours_,
+                        OpenOptions{.writable = writable, .data_file = data_, .cipher = cipher_}));
     EXPECT_TRUE(image.ok()) << image.error().desc;
     (*image)->set_backing(backing_.get());
     return *std::move(image);
@@ -133,14 +145,25 @@ class SameRequests : public WithQemu {
   // From open to close, on both sides.
   void session(const Session& requests) {
     auto image = open();
-    std::string command = "qemu-io -d unmap -f qcow2";
+    std::string command = qemu_io();
     for (const Request& request : requests) {
       const auto done = perform(*image, request);
       EXPECT_TRUE(done.ok()) << spell(request) << ": " << done.error().desc;
       command += " -c '" + spell(request) + "'";
     }
     EXPECT_TRUE(run(world_, image->close()).ok());
-    must(command + " theirs.qcow2 > log");
+    must(command + " > log");
+  }
+
+  // The start of a command line: commands follow.
+  std::string qemu_io() const {
+    if (!encrypted_) return "qemu-io -d unmap -f qcow2 theirs.qcow2";
+    return "qemu-io" + secret() +
+           " --image-opts driver=qcow2,discard=unmap,encrypt.key-secret=s,"
+           "file.filename=theirs.qcow2";
+  }
+  std::string secret() const {
+    return encrypted_ ? std::string(" --object secret,id=s,data=") + kPassphrase : std::string();
   }
 
   void expect_same() {
@@ -161,6 +184,9 @@ class SameRequests : public WithQemu {
     return file;
   }
 
+  static constexpr const char* kPassphrase = "open";
+  bool encrypted_ = false;
+  std::shared_ptr<const crypto::SectorCipher> cipher_;
   std::shared_ptr<storage::MemoryFile> ours_, data_;
   std::unique_ptr<Backing> backing_;
 };
