@@ -114,7 +114,9 @@ Task<Result<>> Image::prepare() {
       co_return os_error(stored.error().number, "Could not update qcow2 header");
   }
   if (header_.nb_snapshots > 0) {
-    CO_TRY(snapshots_, co_await read_snapshots(*file_, header_));
+    CO_TRY(SnapshotTable table, co_await read_snapshot_table(*file_, header_, false, {}));
+    snapshots_ = std::move(table.snapshots);
+    snapshot_table_bytes_ = table.bytes;
   }
   CO_TRY_OK(co_await load_bitmaps());
   if (options_.writable) CO_TRY_OK(co_await learn_metadata());

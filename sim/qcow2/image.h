@@ -211,6 +211,29 @@ class Image {
   // Makes an internal snapshot what is read.
   Task<Result<>> show_snapshot(const std::string& id_or_name);
 
+  // snapshot.cc
+  Task<Result<>> store_features(std::uint64_t features);
+  Task<Result<>> while_dirty(Task<Result<>> change);
+  Task<Result<>> take_snapshot(NewSnapshot wanted);
+  Task<Result<>> drop_snapshot(std::size_t index);
+  Task<Result<>> go_to(L1 source);
+  Task<Result<>> put_active(std::vector<std::uint64_t>& l1);
+  Task<Result<>> replace_snapshot_table();
+  Task<Result<>> drop_vm_state(std::uint64_t bytes);
+  std::uint64_t vm_state_start() const;
+
+  // snapshot_tree.cc
+  enum class Share : unsigned char { raise, lower };
+  Task<Result<std::vector<std::uint64_t>>> read_l1(L1 l1);
+  Task<Result<>> write_l1(HostOffset at, const std::vector<std::uint64_t>& entries);
+  Result<HostOffset> table_of(std::uint64_t l1_entry) const;
+  Task<Result<>> change_count(HostCluster first, std::uint64_t count, Share share);
+  Task<Result<>> share_clusters(HostOffset table, Share share, std::uint64_t most,
+                                std::uint64_t& done);
+  Task<Result<>> share_tree(const std::vector<std::uint64_t>& l1, Share share);
+  Task<Result<>> refresh_copied(std::vector<std::uint64_t>& l1);
+  Task<Result<>> refresh_copied_in(HostOffset table);
+
   // Called for every change of guest data (writes, zero writes, discards, compressed writes),
   // before it is made.
   void note_change(GuestOffset, std::uint64_t) {}
@@ -333,6 +356,8 @@ class Image {
   OpenOptions options_;
   Header header_;
   std::vector<Snapshot> snapshots_;
+  std::uint64_t snapshot_table_bytes_ = 0;  // of the table in the file
+  bool half_changed_ = false;               // snapshot.cc: counts and flags may not agree
   std::vector<BitmapInfo> bitmaps_;
   Geometry geometry_;
   L2Format format_;

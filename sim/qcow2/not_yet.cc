@@ -10,12 +10,6 @@ static Error not_yet(const char* what) {
 
 Task<Result<>> Image::load_bitmaps() { co_return ok(); }
 Task<Result<>> Image::store_bitmaps() { co_return ok(); }
-const Snapshot* Image::find_snapshot(std::string_view) const { return nullptr; }
-Task<Result<>> Image::create_snapshot(NewSnapshot) { co_return not_yet("snapshots"); }
-Task<Result<>> Image::apply_snapshot(std::string) { co_return not_yet("snapshots"); }
-Task<Result<>> Image::delete_snapshot(std::string) { co_return not_yet("snapshots"); }
-Task<Result<>> Image::read_vm_state(std::uint64_t, MutableBytes) { co_return not_yet("snapshots"); }
-Task<Result<>> Image::write_vm_state(std::uint64_t, Bytes) { co_return not_yet("snapshots"); }
 Task<Result<>> Image::add_bitmap(std::string, std::uint8_t, bool) { co_return not_yet("bitmaps"); }
 Task<Result<>> Image::remove_bitmap(std::string) { co_return not_yet("bitmaps"); }
 Task<Result<>> Image::clear_bitmap(std::string) { co_return not_yet("bitmaps"); }

@@ -5,6 +5,7 @@
 
 #include "sim/qcow2/bitmap.h"
 #include "sim/qcow2/checker.h"
+#include "sim/qcow2/compressed_span.h"
 #include "sim/qcow2/format.h"
 #include "sim/qcow2/stored_count.h"
 
@@ -22,18 +23,6 @@ constexpr std::uint64_t kOddL2 = format::kCompressed | kReservedL2 | format::kZe
 constexpr std::uint64_t kPartBytes = 65536;
 // From this much work on, holes of the file are asked for before they are read.
 constexpr std::uint64_t kProbeHolesAfter = 256_MiB;
-
-// Where compressed data is (spec, "Compressed Clusters Descriptor").
-struct Span {
-  std::uint64_t offset = 0, bytes = 0;
-};
-Span compressed_span(std::uint64_t entry, std::uint32_t cluster_bits) {
-  const std::uint32_t offset_bits = 70 - cluster_bits;
-  const std::uint64_t offset = entry & ((std::uint64_t{1} << offset_bits) - 1);
-  const std::uint64_t sectors =
-      (entry >> offset_bits & ((std::uint64_t{1} << (cluster_bits - 8)) - 1)) + 1;
-  return {offset, sectors * format::kSector - offset % format::kSector};
-}
 
 }  // namespace
 
@@ -215,7 +204,7 @@ void Checker::count_data(std::uint64_t offset, Tree tree) {
 
 void Checker::count_compressed(std::uint64_t index, std::uint64_t entry, std::uint64_t bitmap,
                                Tree tree) {
-  const Span span = compressed_span(entry, geometry_.cluster_bits);
+  const CompressedSpan span = compressed_span(entry, geometry_.cluster_bits);
   if ((entry & format::kCopied) != 0) {
     say("ERROR: coffset={:#x}: copied flag must never be set for compressed clusters", span.offset);
     ++result_.corruptions;
@@ -232,7 +221,7 @@ void Checker::count_compressed(std::uint64_t index, std::uint64_t entry, std::ui
     ++result_.corruptions;
     return;
   }
-  refer(span.offset, span.bytes, times_);
+  refer(span.offset.value, span.bytes, times_);
   if (tree == Tree::active) {
     ++result_.allocated_clusters;
     ++result_.compressed_clusters;
