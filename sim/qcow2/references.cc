@@ -206,7 +206,8 @@ void Checker::count_compressed(std::uint64_t index, std::uint64_t entry, std::ui
                                Tree tree) {
   const CompressedSpan span = compressed_span(entry, geometry_.cluster_bits);
   if ((entry & format::kCopied) != 0) {
-    say("ERROR: coffset={:#x}: copied flag must never be set for compressed clusters", span.offset);
+    say("ERROR: coffset={:#x}: copied flag must never be set for compressed clusters",
+        span.offset.value);
     ++result_.corruptions;
     entry &= ~format::kCopied;
   }

@@ -99,21 +99,21 @@ Task<Result<>> Image::take_snapshot(NewSnapshot wanted) {
     snapshot.l1_table_offset = geometry_.start_of(made);
     CO_TRY_OK(co_await write_l1(snapshot.l1_table_offset, l1));
   }
-  auto shared = co_await share_tree(l1, Share::raise);
-  if (shared) {
-    half_changed_ = true;
-    snapshots_.push_back(std::move(snapshot));
-    shared = co_await put_active(l1);
-    if (shared) shared = co_await replace_snapshot_table();
-    if (shared) co_return co_await drop_vm_state(wanted.vm_state_bytes);
-    snapshots_.pop_back();
-    CO_TRY_OK(co_await share_tree(l1, Share::lower));
-    CO_TRY_OK(co_await put_active(l1));
-    half_changed_ = false;
+  half_changed_ = true;
+  if (auto shared = co_await share_tree(l1, Share::raise); !shared) {
+    if (clusters > 0) CO_TRY_OK(co_await refcounts_.release(made, clusters, false));
+    CO_TRY_OK(co_await tables_.flush());
+    co_return shared;
   }
-  if (clusters > 0) CO_TRY_OK(co_await refcounts_.release(made, clusters, false));
-  CO_TRY_OK(co_await tables_.flush());
-  co_return shared;
+  CO_TRY_OK(co_await put_active(l1));
+  half_changed_ = false;
+  // From here on a failure leaks: the file may name the new table all the same.
+  snapshots_.push_back(std::move(snapshot));
+  if (auto stored = co_await replace_snapshot_table(); !stored) {
+    snapshots_.pop_back();
+    co_return stored;
+  }
+  co_return co_await drop_vm_state(wanted.vm_state_bytes);
 }
 
 // Brings the COPIED flags of the active tree up to date and stores its L1 table.

@@ -109,6 +109,7 @@ Task<Result<>> Image::share_tree(const std::vector<std::uint64_t>& l1, Share sha
     CO_TRY_OK(co_await share_clusters(table, Share::lower, done, ignored));
     CO_TRY_OK(co_await share_tree({l1.begin(), l1.begin() + static_cast<std::ptrdiff_t>(i)},
                                   Share::lower));
+    half_changed_ = false;
     co_return shared;
   }
   co_return ok();
