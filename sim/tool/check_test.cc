@@ -19,7 +19,7 @@ class Check : public BesideQemu {
     const Said mine = tool("check " + options + " x");
     must("cp " + image + " x 2> /dev/null || true");
     const auto theirs = qcow2::testing::run_command(
-        "cd " + directory_.path() + " && qemu-img check " + options + " x > out 2> err");
+        "cd " + directory_.path() + " && (qemu-img check " + options + " x > out 2> err)");
     const auto text = [this](const char* name) {
       const auto bytes = qcow2::testing::contents(directory_ / name);
       return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
