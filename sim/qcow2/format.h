@@ -145,4 +145,28 @@ inline constexpr std::size_t extra_icount = 16;        // 8; all ones: not recor
 }  // namespace snapshot_at
 inline constexpr std::uint64_t kSnapshotExtraBytes = 24;  // what QEMU writes
 
+// spec, "Bitmap directory": fields of an entry; extra data, the name and padding to 8 follow.
+namespace bitmap_at {
+inline constexpr std::size_t table_offset = 0;       // 8; aligned to clusters
+inline constexpr std::size_t table_size = 8;         // 4; entries
+inline constexpr std::size_t flags = 12;             // 4
+inline constexpr std::size_t type = 16;              // 1; 1: dirty tracking
+inline constexpr std::size_t granularity_bits = 17;  // 1
+inline constexpr std::size_t name_size = 18;         // 2; bytes, without a NUL
+inline constexpr std::size_t extra_data_size = 20;   // 4
+}  // namespace bitmap_at
+inline constexpr std::size_t kBitmapHeadBytes = 24;
+inline constexpr std::uint32_t kBitmapInUse = 1U << 0;  // not saved cleanly
+inline constexpr std::uint32_t kBitmapAuto = 1U << 1;   // every write is recorded
+inline constexpr std::uint32_t kBitmapExtraCompatible = 1U << 2;
+inline constexpr std::uint8_t kBitmapDirtyTracking = 1;
+// QEMU: 512 bytes to 2 GiB a bit; names; the bits of one bitmap, in bytes.
+inline constexpr std::uint8_t kBitmapGranularityBitsMin = 9;
+inline constexpr std::uint8_t kBitmapGranularityBitsMax = 31;
+inline constexpr std::size_t kBitmapNameMax = 1023;
+inline constexpr std::uint64_t kBitmapBytesMax = std::uint64_t{512} << 20;
+inline constexpr std::uint64_t kBitmapTableEntriesMax = std::uint64_t{128} << 20;
+// spec, "Bitmap table": offset in bits 9 to 55; without one, bit 0 says that all bits are set.
+inline constexpr std::uint64_t kBitmapAllOnes = 1;
+
 }  // namespace sim::qcow2::format

@@ -104,7 +104,10 @@ Result<> parse_crypto(Bytes data, Header& header) {
 Result<> parse_bitmaps(Bytes data, Header& header) {
   if (data.size() != format::kBitmapsPointerBytes)
     return invalid("bitmaps_ext: Invalid extension length");
-  if ((header.autoclear_features & format::kAutoclearBitmaps) == 0) return ok();
+  if ((header.autoclear_features & format::kAutoclearBitmaps) == 0) {
+    header.drops_bitmaps = true;
+    return ok();
+  }
   if (load_be<std::uint32_t>(data, 4) != 0)
     return invalid("bitmaps_ext: Reserved field is not zero");
   const BitmapsPointer pointer{.count = load_be<std::uint32_t>(data, 0),

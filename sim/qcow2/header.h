@@ -70,6 +70,9 @@ struct Header {
   std::string data_file;       // external data file's name as stored; empty: not stored
   std::optional<CryptoPointer> crypto;
   std::optional<BitmapsPointer> bitmaps;
+  // There was a bitmaps extension, but the autoclear bit says that a writer did not know it: what
+  // it names is leaked, and the extension goes when the image is opened for writing.
+  bool drops_bitmaps = false;
   std::vector<FeatureName> feature_names;
   std::vector<UnknownExtension> unknown_extensions;
 

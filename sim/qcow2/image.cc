@@ -108,7 +108,8 @@ Task<Result<>> Image::prepare() {
   constexpr std::uint64_t kKnown = format::kAutoclearBitmaps | format::kAutoclearRawDataFile;
   lazy_refcounts_ = options_.lazy_refcounts.value_or(header_.has_lazy_refcounts());
   tables_.refuse_beyond_end(!options_.lax);
-  if (options_.writable && (header_.autoclear_features & ~kKnown) != 0) {
+  const bool unknown = (header_.autoclear_features & ~kKnown) != 0;
+  if (options_.writable && (unknown || header_.drops_bitmaps)) {
     header_.autoclear_features &= kKnown;
     if (auto stored = co_await store_header(); !stored)
       co_return os_error(stored.error().number, "Could not update qcow2 header");

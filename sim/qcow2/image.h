@@ -18,6 +18,7 @@
 #include "sim/crypto/sector_cipher.h"
 #include "sim/qcow2/bitmap.h"
 #include "sim/qcow2/create.h"
+#include "sim/qcow2/dirty_bits.h"
 #include "sim/qcow2/header.h"
 #include "sim/qcow2/l2_entry.h"
 #include "sim/qcow2/refcounts.h"
@@ -134,11 +135,18 @@ class Image {
   // changed since.  While an image is open for writing, enabled bitmaps record every change, and
   // the file says in_use; close() stores them.
   const std::vector<BitmapInfo>& bitmaps() const { return bitmaps_; }
+  // What QEMU asks of a new persistent bitmap (it names the node before these words).
+  Result<> can_store_bitmap(std::string_view name, std::uint8_t granularity_bits) const;
+  // QEMU's default: the cluster size, within 4 KiB and 64 KiB.
+  std::uint8_t default_granularity_bits() const;
   Task<Result<>> add_bitmap(std::string name, std::uint8_t granularity_bits, bool enabled);
   Task<Result<>> remove_bitmap(std::string name);
   Task<Result<>> clear_bitmap(std::string name);
   Task<Result<>> enable_bitmap(std::string name, bool enabled);
-  // The bits of a bitmap, bit n%8 of byte n/8 for [n, n+1) << granularity_bits.
+  // Sets what is set in a bitmap of `source`, which may be this image, whatever its granularity.
+  Task<Result<>> merge_bitmap(std::string name, Image& source, std::string source_name);
+  // The bits of a bitmap, bit n%8 of byte n/8 for [n, n+1) << granularity_bits.  EFBIG beyond
+  // 64 MiB of them.
   Task<Result<std::vector<std::byte>>> bitmap_bits(std::string name);
   // Sets [at, at + length) in a bitmap.
   Task<Result<>> set_in_bitmap(std::string name, std::uint64_t at, std::uint64_t length);
@@ -236,10 +244,24 @@ class Image {
 
   // Called for every change of guest data (writes, zero writes, discards, compressed writes),
   // before it is made.
-  void note_change(GuestOffset, std::uint64_t) {}
-  // At the end of open() and at the start of close().
+  void note_change(GuestOffset at, std::uint64_t length);
+
+  // image_bitmaps.cc.  At the end of open() and at the start of close():
   Task<Result<>> load_bitmaps();
   Task<Result<>> store_bitmaps();
+  // Before and after the disk gets another size.
+  Result<> bitmaps_allow_resize() const;
+  void resize_bitmaps(std::uint64_t size);
+  Result<std::size_t> find_bitmap(std::string_view name) const;    // ENOENT
+  Result<std::size_t> usable_bitmap(std::string_view name) const;  // nor one that is in_use
+  Task<Result<>> mark_bitmaps_in_use();
+  Task<Result<std::vector<std::uint64_t>>> stored_table(std::size_t index);
+  Task<Result<bool>> load_bits(std::size_t index, std::uint64_t entry, std::uint64_t first,
+                               MutableBytes into);
+  Task<Result<>> merge_bits(std::size_t index, Image& source, std::size_t source_index);
+  Task<Result<>> store_bits(std::size_t index, BitmapInfo& stored);
+  Task<Result<>> replace_directory(const std::vector<BitmapInfo>& bitmaps);
+  Task<void> free_bitmap(BitmapInfo bitmap);
 
   // Compressed clusters, of which the entry holds place and length.  `cluster` is a whole cluster;
   // nothing is locked.
@@ -359,6 +381,14 @@ class Image {
   std::uint64_t snapshot_table_bytes_ = 0;  // of the table in the file
   bool half_changed_ = false;               // snapshot.cc: counts and flags may not agree
   std::vector<BitmapInfo> bitmaps_;
+  // The bits of each, in the same order.
+  struct BitmapBits {
+    DirtyBits set;                 // by this session
+    std::uint64_t stored_end = 0;  // bits below are set, too, where the file says so
+    bool listed = false;           // the file's directory has it
+  };
+  DirtyBitsBudget bitmap_budget_;
+  std::vector<BitmapBits> bits_;
   Geometry geometry_;
   L2Format format_;
   std::uint64_t size_;

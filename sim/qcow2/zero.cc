@@ -151,11 +151,11 @@ Task<Result<>> Image::discard(GuestOffset at, std::uint64_t length) {
   CO_TRY_OK(check_change(at, length));
   // QEMU: without the zero flag the backing would show through.
   if (!format_.zero_flag && backing_ != nullptr) co_return ok();
+  note_change(at, length);
   const std::uint64_t first = align_up(at.value, cluster_size());
   std::uint64_t end = at.value + length;
   if (end != size_) end = align_down(end, cluster_size());
   if (first >= end) co_return ok();
-  note_change({first}, end - first);
   Result<> done = ok();
   {
     const auto held = co_await lock_landed({first}, end - first);
