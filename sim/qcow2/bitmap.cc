@@ -120,6 +120,18 @@ Task<Result<std::vector<BitmapInfo>>> read_bitmaps(storage::Storage& file, const
   co_return bitmaps;
 }
 
+std::uint64_t bitmaps_size(const std::vector<BitmapInfo>& bitmaps, std::uint64_t size,
+                           std::uint64_t cluster_bytes) {
+  std::uint64_t total = 0, directory = 0;
+  for (const BitmapInfo& bitmap : bitmaps) {
+    if (bitmap.in_use) continue;
+    const std::uint64_t clusters = div_up(div_up(bitmap.bits_for(size), 8), cluster_bytes);
+    total += clusters * cluster_bytes + align_up(clusters * format::kEntryBytes, cluster_bytes);
+    directory += entry_bytes(bitmap.name.size(), 0);
+  }
+  return total + align_up(directory, cluster_bytes);
+}
+
 std::vector<std::byte> serialise_bitmaps(const std::vector<BitmapInfo>& bitmaps) {
   std::vector<std::byte> out;
   for (const BitmapInfo& bitmap : bitmaps) {

@@ -35,6 +35,11 @@ struct BitmapInfo {
 // does; messages are QEMU's.
 Task<Result<std::vector<BitmapInfo>>> read_bitmaps(storage::Storage& file, const Header& header);
 
+// What bitmaps that are not in use take in an image of `cluster_bytes` clusters, as `qemu-img
+// measure` counts; `size` is the disk's.
+std::uint64_t bitmaps_size(const std::vector<BitmapInfo>& bitmaps, std::uint64_t size,
+                           std::uint64_t cluster_bytes);
+
 // The directory's bytes, in this order.
 std::vector<std::byte> serialise_bitmaps(const std::vector<BitmapInfo>& bitmaps);
 

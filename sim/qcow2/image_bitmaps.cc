@@ -149,6 +149,7 @@ Task<Result<bool>> Image::load_bits(std::size_t index, std::uint64_t entry, std:
 Task<Result<>> Image::store_bits(std::size_t index, BitmapInfo& stored) {
   CO_TRY(const std::vector<std::uint64_t> old, co_await stored_table(index));
   const std::uint64_t entries = stored.clusters_for(size_, geometry_);
+  if (entries == 0) co_return os_error(ENOMEM, "Lost persistent bitmaps");  // as QEMU loses them
   std::vector<std::byte> table(entries * format::kEntryBytes);
   std::vector<std::byte> cluster(cluster_size());
   for (std::uint64_t i = 0; i < entries; ++i) {

@@ -165,6 +165,15 @@ std::vector<std::string> Invocation::values(std::string_view option) const {
   return all;
 }
 
+std::vector<std::pair<std::string, std::string>> Invocation::in_order() const {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const Given& given : given_)
+    all.emplace_back(
+        given.option.name.empty() ? std::string(1, given.option.letter) : given.option.name,
+        given.value);
+  return all;
+}
+
 image::OpenRequest Invocation::request(const std::string& name, bool writable) const {
   return {.filename = name,
           .format = value("f"),

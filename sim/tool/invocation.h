@@ -44,6 +44,8 @@ class Invocation {
   bool has(std::string_view option) const;
   std::string value(std::string_view option, std::string fallback = {}) const;  // the last one
   std::vector<std::string> values(std::string_view option) const;               // all, in order
+  // All options and their values, in order, by their long names where they have one.
+  std::vector<std::pair<std::string, std::string>> in_order() const;
   const std::vector<std::string>& names() const { return names_; }  // what is not an option
 
   bool quiet() const { return has("q"); }

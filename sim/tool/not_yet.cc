@@ -11,7 +11,6 @@ static Task<int> not_yet(Invocation& invocation) {
 
 Task<int> create_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> measure_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> bitmap_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> resize_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> amend_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> dump_command(Invocation& invocation) { return not_yet(invocation); }
