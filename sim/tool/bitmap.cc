@@ -37,7 +37,7 @@ Result<Plan> plan_of(const Invocation& invocation) {
   };
   Plan plan;
   for (const auto& [option, value] : invocation.in_order()) {
-    if (std::ranges::contains(kActions, std::string_view(option)))
+    if (std::ranges::find(kActions, option) != kActions.end())
       plan.actions.push_back({option, value});
     if (option == "granularity") {
       TRY(plan.granularity, parse_number("granularity", value));

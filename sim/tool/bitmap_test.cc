@@ -1,0 +1,110 @@
+// `bitmap` beside qemu-img: files, words and codes.
+
+#include <gtest/gtest.h>
+
+#include <regex>
+
+#include "sim/base/json.h"
+#include "sim/tool/tool_run.h"
+
+namespace sim::tool::testing {
+namespace {
+
+class BitmapCommand : public BesideQemu {
+ protected:
+  // The same command on a.qcow2, by the tool, and on b.qcow2, by qemu-img: the same end, words and
+  // files.
+  void expect_alike(const std::string& command) {
+    SCOPED_TRACE(command);
+    const Said said = tool(command);
+    const auto theirs =
+        qcow2::testing::run_command("cd " + directory_.path() + " && qemu-img " +
+                                    std::regex_replace(command, std::regex("a.qcow2"), "b.qcow2"));
+    EXPECT_EQ(said.code, theirs.status);
+    std::string ours = std::regex_replace(said.err, std::regex("understudy image: "), "qemu-img: ");
+    ours = std::regex_replace(ours, std::regex("in '[^']*'"), "in NODE");
+    std::string expected = std::regex_replace(theirs.output, std::regex("in '[^']*'"), "in NODE");
+    EXPECT_EQ(ours, std::regex_replace(expected, std::regex("b.qcow2"), "a.qcow2"));
+    must("cmp a.qcow2 b.qcow2");
+  }
+  void start(const std::string& options) {
+    must("rm -f a.qcow2 && qemu-img create -q -f qcow2 " + options + " a.qcow2 64M");
+    must("cp a.qcow2 b.qcow2");
+  }
+};
+
+TEST_F(BitmapCommand, ActionsGiveQemusFiles) {
+  start("");
+  expect_alike("bitmap --add a.qcow2 b0");
+  expect_alike("bitmap --add -g 4k --disable -f qcow2 a.qcow2 b1");
+  must("qemu-io -c 'write 1M 1M' a.qcow2 && cp a.qcow2 b.qcow2");
+  expect_alike("bitmap --merge b0 --enable a.qcow2 b1");
+  expect_alike("bitmap --add --merge b0 --merge b1 --disable a.qcow2 sum");
+  expect_alike("bitmap --clear a.qcow2 b0");
+  expect_alike("bitmap --merge sum a.qcow2 b0");
+  expect_alike("bitmap --remove a.qcow2 b1");
+  expect_alike("bitmap --remove --add --remove a.qcow2 sum");
+  start("-o cluster_size=2M");
+  expect_alike("bitmap --add --clear --enable --disable a.qcow2 x");
+  start("-o cluster_size=512");
+  expect_alike("bitmap --add -g 0 a.qcow2 x");
+}
+
+TEST_F(BitmapCommand, AnotherFilesBitmapsAreMerged) {
+  start("");
+  expect_alike("bitmap --add a.qcow2 x");
+  must("qemu-io -c 'write 1M 1M' a.qcow2");
+  must("cp a.qcow2 source.qcow2");
+  start("");
+  expect_alike("bitmap --add -g 512 a.qcow2 y");
+  expect_alike("bitmap --merge x -b source.qcow2 -F qcow2 a.qcow2 y");
+  expect_alike("bitmap --merge no -b source.qcow2 -F qcow2 a.qcow2 y");
+  expect_alike("bitmap --merge x -b source.qcow2 -F raw a.qcow2 y");
+  must("qemu-img resize -q source.qcow2 65M");
+  expect_alike("bitmap --merge x -b source.qcow2 -F qcow2 a.qcow2 y");
+}
+
+TEST_F(BitmapCommand, RefusalsAreInQemusWords) {
+  start("");
+  for (const char* command : {"bitmap",
+                              "bitmap a.qcow2 b",
+                              "bitmap --add",
+                              "bitmap --add a.qcow2",
+                              "bitmap --add a.qcow2 b c",
+                              "bitmap --add -g 511 a.qcow2 x",
+                              "bitmap --add -g 4G a.qcow2 x",
+                              "bitmap --add -g 8E a.qcow2 x",
+                              "bitmap -g 512 --remove a.qcow2 x",
+                              "bitmap -F raw --remove a.qcow2 x",
+                              "bitmap -b a.qcow2 -F raw --remove a.qcow2 x",
+                              "bitmap --remove a.qcow2 no",
+                              "bitmap --clear a.qcow2 no",
+                              "bitmap --enable a.qcow2 no",
+                              "bitmap --disable a.qcow2 no",
+                              "bitmap --merge no a.qcow2 no",
+                              "bitmap --add a.qcow2 ''",
+                              "bitmap --add a.qcow2 x",
+                              "bitmap --add a.qcow2 x",
+                              "bitmap --merge no a.qcow2 x",
+                              "bitmap --remove --remove a.qcow2 x",
+                              "bitmap --remove -f raw a.qcow2 x"})
+    expect_alike(command);
+  expect_alike("bitmap --add a.qcow2 " + std::string(1024, 'n'));
+  start("-o compat=0.10");
+  expect_alike("bitmap --add a.qcow2 x");
+}
+
+TEST_F(BitmapCommand, InconsistentOnesCanOnlyBeRemoved) {
+  start("");
+  expect_alike("bitmap --add a.qcow2 x");
+  expect_alike("bitmap --add a.qcow2 y");
+  qcow2::testing::run_command("cd " + directory_.path() + " && qemu-io -c abort a.qcow2");
+  must("cp a.qcow2 b.qcow2");
+  for (const char* action : {"--add", "--clear", "--enable", "--disable", "--merge y"})
+    expect_alike(std::string("bitmap ") + action + " a.qcow2 x");
+  expect_alike("bitmap --remove --add a.qcow2 x");
+  expect_alike("bitmap --merge y a.qcow2 x");
+}
+
+}  // namespace
+}  // namespace sim::tool::testing
