@@ -294,6 +294,24 @@ TEST_F(BitmapTest, WhatCannotBeAddedIsRefusedInQemusWords) {
   refused("x", 16);
 }
 
+TEST_F(BitmapTest, BitmapsFollowTheSizeOfTheDisk) {
+  start("", "64M");
+  add("x");
+  add("fine", 9);
+  guest({{"write", 30 << 20, 100000}, {"write", 60 << 20, 65536}});
+  for (const std::uint64_t size : {128_MiB, 32_MiB, 1_GiB, std::uint64_t{1} << 40}) {
+    auto image = open();
+    expect_ok(run(world_, image->resize(size, Preallocation::off)));
+    close(*image);
+    must("qemu-img resize -q --shrink theirs.qcow2 " + std::to_string(size));
+    expect_same("resizing to " + std::to_string(size));
+  }
+  guest({}, false);
+  auto image = open();
+  EXPECT_EQ(run(world_, image->resize(1_MiB, Preallocation::off)).error().desc + "\n",
+            std::string(kInconsistent).substr(0, kInconsistent.find('\n') + 1));
+}
+
 // Edits of the directory at `directory`, whose first entry is x's.
 struct Edit {
   const char* name;

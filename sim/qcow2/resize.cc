@@ -44,6 +44,7 @@ Result<> Image::check_resize(std::uint64_t size, Preallocation preallocation) co
 Task<Result<>> Image::resize(std::uint64_t size, Preallocation preallocation) {
   CO_TRY_OK(check_change({0}, 0));
   CO_TRY_OK(check_resize(size, preallocation));
+  CO_TRY_OK(bitmaps_allow_resize());
   if (size < size_) {
     CO_TRY_OK(co_await shrink(size));
   } else {
@@ -68,6 +69,7 @@ Task<Result<>> Image::store_size(std::uint64_t size) {
       within("Failed to update the image size", co_await file_->write(format::at::size, field)));
   CO_TRY_OK(co_await file_->flush());
   header_.size = size_ = size;
+  resize_bitmaps(size);
   co_return ok();
 }
 
