@@ -13,6 +13,5 @@ Task<int> create_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> measure_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> resize_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> amend_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> dump_command(Invocation& invocation) { return not_yet(invocation); }
 
 }  // namespace sim::tool
