@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <ranges>
 #include <utility>
 
 #include "sim/image/copy.h"
@@ -45,20 +46,7 @@ Result<> check_bitmaps(const ConvertRequest& request, const Layers& sources) {
 Task<Result<>> copy_bitmap(qcow2::Image& source, qcow2::Image& target,
                            const qcow2::BitmapInfo& bitmap) {
   CO_TRY_OK(co_await target.add_bitmap(bitmap.name, bitmap.granularity_bits, false));
-  CO_TRY(const std::vector<std::byte> bits, co_await source.bitmap_bits(bitmap.name));
-  const auto is_set = [&bits](std::uint64_t n) {
-    return (std::to_integer<unsigned>(bits[n / 8]) >> (n % 8) & 1U) != 0;
-  };
-  const std::uint64_t count =
-      std::min(div_up(source.size(), bitmap.granularity()), std::uint64_t{bits.size()} * 8);
-  for (std::uint64_t first = 0, end = 0; first < count; first = end) {
-    end = first + 1;
-    if (!is_set(first)) continue;
-    while (end < count && is_set(end)) ++end;
-    const std::uint64_t at = first << bitmap.granularity_bits;
-    const std::uint64_t stop = std::min(end << bitmap.granularity_bits, source.size());
-    CO_TRY_OK(co_await target.set_in_bitmap(bitmap.name, at, stop - at));
-  }
+  CO_TRY_OK(co_await target.merge_bitmap(bitmap.name, source, bitmap.name));
   if (bitmap.enabled) co_return co_await target.enable_bitmap(bitmap.name, true);
   co_return ok();
 }
@@ -68,8 +56,9 @@ Task<Result<>> copy_bitmaps(const ConvertRequest& request, Layer& source, Layer&
     co_return Error{ErrorClass::generic,
                     fmt::format("Format driver '{}' does not support bitmaps", target.format()),
                     ENOTSUP};
+  // QEMU's order: the newest first.
   const std::vector<qcow2::BitmapInfo> bitmaps = source.qcow2()->bitmaps();
-  for (const qcow2::BitmapInfo& bitmap : bitmaps) {
+  for (const qcow2::BitmapInfo& bitmap : std::views::reverse(bitmaps)) {
     if (bitmap.in_use) {
       if (request.warning)
         request.warning(fmt::format("warning: Skipping inconsistent bitmap '{}'", bitmap.name));

@@ -64,6 +64,17 @@ TEST_F(BitmapCommand, AnotherFilesBitmapsAreMerged) {
   expect_alike("bitmap --merge x -b source.qcow2 -F qcow2 a.qcow2 y");
 }
 
+TEST_F(BitmapCommand, ConvertTakesThemAlong) {
+  start("");
+  for (const char* add : {"x", "-g 4k y", "--disable z"})
+    must(std::string("qemu-img bitmap --add a.qcow2 ") + add);
+  must("qemu-io -c 'write 1M 1M' -c 'write 40M 4k' a.qcow2; qemu-img bitmap --merge x a.qcow2 z");
+  const Said said = tool("convert --bitmaps -f qcow2 -O qcow2 a.qcow2 ours.qcow2");
+  EXPECT_EQ(said.code, 0) << said.err;
+  must("qemu-img convert -m 1 --bitmaps -f qcow2 -O qcow2 a.qcow2 theirs.qcow2");
+  must("cmp ours.qcow2 theirs.qcow2");
+}
+
 TEST_F(BitmapCommand, RefusalsAreInQemusWords) {
   start("");
   for (const char* command : {"bitmap",
