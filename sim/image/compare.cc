@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "sim/base/page_buffer.h"
 #include "sim/qcow2/format.h"
 
 namespace sim::image {
@@ -19,7 +20,7 @@ struct Side {
   Layer& layer;
   bool first = false;
   ChainStatus found = {};
-  std::vector<std::byte> buffer = std::vector<std::byte>(kBufferBytes);
+  PageBuffer buffer = PageBuffer(kBufferBytes);
 };
 
 class Comparer {
@@ -116,7 +117,7 @@ class Comparer {
     while (length > 0) {
       const std::uint64_t part = std::min(length, kBufferBytes);
       if (!co_await read(side, at, part)) co_return;
-      const Bytes bytes = Bytes(side.buffer).first(part);
+      const Bytes bytes = side.buffer.first(part);
       if (!all_zero(bytes)) {
         differ(at, [&](std::uint64_t from, std::uint64_t count) {
           return all_zero(bytes.subspan(from, count));
@@ -130,7 +131,7 @@ class Comparer {
   }
 
   Task<bool> read(Side& side, std::uint64_t at, std::uint64_t length) {
-    auto got = co_await side.layer.read(at, MutableBytes(side.buffer).first(length));
+    auto got = co_await side.layer.read(at, side.buffer.first(length));
     if (!got)
       result_.error = CompareError{
           .error = std::move(got).error(), .in_first = side.first, .reading = true, .offset = at};

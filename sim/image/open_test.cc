@@ -108,6 +108,31 @@ TEST_F(Open, NamesInsideImagesStayBeneathTheirDirectory) {
   EXPECT_EQ(open({.filename = "out", .with_backing = false}).ok(), true);
 }
 
+TEST_F(Open, ADataFileStaysBeneathTheDirectoryToo) {
+  for (const char* path : {"/d/data", "/e"}) raw(path, 0);
+  const auto with_data = [&](const std::string& path, const std::string& name,
+                             const std::string& real) {
+    auto file = files_.create(path);
+    auto data = files_.open(real, storage::Access::read_write);
+    ASSERT_TRUE(file.ok() && data.ok());
+    ASSERT_TRUE(run(world_, qcow2::create(*file, {.size = 1_MiB, .data_file = name}, *data)).ok());
+  };
+  with_data("/d/in", "data", "/d/data");
+  with_data("/d/out", "/e", "/e");
+  with_data("/d/itself", "itself", "/d/data");
+  EXPECT_EQ(refused("in"), "");
+  EXPECT_EQ((*open({.filename = "in"}))->data_file()->size(), 1_MiB);
+  EXPECT_NE(refused("out").find("outside of its directory '/d'"), std::string::npos);
+  EXPECT_EQ(refused("out", {.allow_outside = true}), "");
+  EXPECT_NE(refused("itself").find("loop"), std::string::npos);
+  // Who names the file may name any.
+  EXPECT_TRUE(open({.filename = "driver=qcow2,file.filename=out,data-file.driver=file,"
+                                "data-file.filename=/e",
+                    .image_opts = true})
+                  .ok());
+  EXPECT_TRUE(open({.filename = "out", .metadata_only = true}).ok());
+}
+
 TEST_F(Open, ABackingFormatThatIsNotRecordedIsNotGuessed) {
   image("/d/base");
   image("/d/a", "base", "");
