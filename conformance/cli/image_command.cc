@@ -6,6 +6,9 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <iostream>
+#include <optional>
+#include <string>
 
 #include "conformance/cli/commands.h"
 #include "sim/base/check.h"
@@ -25,6 +28,13 @@ static void fill_with_random(sim::MutableBytes bytes) {
 
 static void write_to(std::FILE* stream, std::string_view text) {
   (void)std::fwrite(text.data(), 1, text.size(), stream);
+}
+
+static std::optional<std::string> next_line() {
+  (void)std::fflush(stdout);  // a prompt may stand there
+  std::string line;
+  if (!std::getline(std::cin, line)) return std::nullopt;
+  return line;
 }
 
 int image_command(const std::vector<std::string>& arguments) {
@@ -48,6 +58,7 @@ int image_command(const std::vector<std::string>& arguments) {
                     .count());
           },
       .random = fill_with_random,
+      .read_line = next_line,
   };
   const int code = sim::tool::run_tool(surroundings, arguments);
   if (std::fflush(stdout) != 0 && code == 0) return 1;  // the output was lost

@@ -157,6 +157,9 @@ Task<Result<>> Copier::read_source(std::uint64_t at, const Place& place, Mutable
   const std::uint64_t present = std::min<std::uint64_t>(into.size(), size - offset);
   std::ranges::fill(into.subspan(present), std::byte{0});
   if (present == 0) co_return ok();
+  // The layer has all of it: there is no need to look beneath.
+  qcow2::Image* image = run_.layer != nullptr ? layer.qcow2() : nullptr;
+  if (image != nullptr) co_return co_await image->read({offset}, into.first(present));
   co_return co_await layer.read(offset, into.first(present));
 }
 

@@ -14,6 +14,17 @@ static const std::vector<Option> kOptions = {
     {'t', "cache", true},     {'d', "discard", true},
 };
 
+// The commands: -c's, or those of standard input, for each of which qemu-io prompts.
+static std::optional<std::string> next_command(const Invocation& invocation,
+                                               const std::vector<std::string>& given,
+                                               std::size_t& taken) {
+  if (taken < given.size()) return given[taken++];
+  const auto& read_line = invocation.surroundings().read_line;
+  if (!given.empty() || !read_line) return std::nullopt;
+  invocation.print("qemu-io> ");
+  return read_line();
+}
+
 Task<int> io_command(Invocation& invocation) {
   if (const auto code = invocation.parse(kOptions)) co_return *code;
   if (invocation.names().size() > 1) co_return invocation.bad_usage("only one file can be opened");
@@ -28,8 +39,10 @@ Task<int> io_command(Invocation& invocation) {
       co_return 1;
   }
   int code = 0;
-  for (const std::string& line : invocation.values("c")) {
-    const IoOutcome outcome = co_await session.execute(line);
+  const std::vector<std::string> given = invocation.values("c");
+  std::size_t taken = 0;
+  while (const auto line = next_command(invocation, given, taken)) {
+    const IoOutcome outcome = co_await session.execute(*line);
     if (outcome == IoOutcome::failed) code = 1;
     if (outcome == IoOutcome::quit) break;
   }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,8 @@ struct Surroundings {
   std::function<void(std::string_view)> err;  // standard error
   std::function<std::uint64_t()> now_ns;      // since the epoch: the date of a snapshot
   std::function<void(MutableBytes)> random;   // keys and salts
+  // The next line of standard input, without its end; nothing at the end.  Empty: there is none.
+  std::function<std::optional<std::string>()> read_line = {};
 };
 
 // Runs `arguments` (the command first) and gives the exit code.  Never throws, never exits.
