@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "sim/image/buffer.h"
 #include "sim/image/layer.h"
 
 namespace sim::image {
@@ -23,7 +24,7 @@ class Committer {
         request_(request),
         // Raw: QEMU's default; else clusters, but not smaller than a page.
         granule_(base.cluster_size() == 0 ? 65536 : std::max(base.cluster_size(), kGranuleMin)),
-        buffer_(std::make_unique_for_overwrite<std::byte[]>(std::max(kPieceBytes, granule_))) {}
+        buffer_(std::max(kPieceBytes, granule_)) {}
 
   Task<Result<>> run();
 
@@ -43,7 +44,7 @@ class Committer {
   Layer& base_;
   CommitRequest& request_;
   std::uint64_t granule_;
-  std::unique_ptr<std::byte[]> buffer_;
+  Buffer buffer_;
 };
 
 // The first range at or behind `from`, a multiple of the granule; empty if there is none.
@@ -80,7 +81,7 @@ Task<Result<std::uint64_t>> Committer::copy_piece(const Range& range) {
     co_return known;
   }
   const std::uint64_t part = std::min(std::max(known, granule_), length);
-  const MutableBytes bytes(buffer_.get(), part);
+  const MutableBytes bytes = buffer_.first(part);
   CO_TRY_OK(co_await top_.read(range.start, bytes));
   CO_TRY_OK(co_await base_.write(range.start, bytes));
   co_return part;

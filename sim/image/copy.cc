@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "sim/image/buffer.h"
 #include "sim/qcow2/format.h"
 
 namespace sim::image {
@@ -27,7 +28,7 @@ class Copier {
         target_(target),
         options_(std::move(options)),
         piece_(options_.compressed ? target.cluster_size() : kCopyBytes),
-        buffer_(std::make_unique_for_overwrite<std::byte[]>(piece_)) {}
+        buffer_(piece_) {}
 
   Task<Result<>> run();
 
@@ -64,7 +65,7 @@ class Copier {
   Layer& target_;
   CopyOptions options_;
   std::uint64_t piece_;
-  std::unique_ptr<std::byte[]> buffer_;
+  Buffer buffer_;
   std::uint64_t total_ = 0;
   Run run_;
 };
@@ -228,13 +229,13 @@ Task<Result<>> Copier::run() {
     }
     take_piece(at, end);
     if (run_.kind == Kind::data) {
-      const MutableBytes part(buffer_.get(), end - at);
+      const MutableBytes part = buffer_.first(end - at);
       CO_TRY_OK(co_await fill(at, part));
       CO_TRY_OK(co_await store(at, part));
       copied += part.size();
       if (options_.progress) options_.progress(copied, data);
     } else if (run_.kind == Kind::zero && options_.sparse == 0) {
-      const MutableBytes part(buffer_.get(), end - at);
+      const MutableBytes part = buffer_.first(end - at);
       std::ranges::fill(part, std::byte{0});
       CO_TRY_OK(co_await store(at, part));
     } else if (run_.kind == Kind::zero) {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <memory>
-#include <vector>
 
+#include "sim/image/buffer.h"
 #include "sim/image/layer.h"
 #include "sim/image/new_image.h"
 #include "sim/image/output.h"
@@ -39,9 +39,9 @@ Part part_of(const DdRequest& request, std::uint64_t size) {
 Task<Result<>> copy_part(Layer& source, Layer& target, const Part& part, std::uint64_t block) {
   const std::uint64_t unit = target.cluster_size() > 0 ? target.cluster_size() : 65536;
   const std::uint64_t step = std::min(std::max(block, unit), kBufferMax);
-  std::vector<std::byte> buffer(step);
+  const Buffer buffer(step);
   for (std::uint64_t at = part.start; at < part.end;) {
-    const MutableBytes bytes = MutableBytes(buffer).first(std::min(step, part.end - at));
+    const MutableBytes bytes = buffer.first(std::min(step, part.end - at));
     if (auto got = co_await source.read(at, bytes); !got)
       co_return os_error(got.error().number, "error while reading from input image file");
     if (auto put = co_await target.write(at - part.start, bytes); !put)

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "sim/image/buffer.h"
 #include "sim/image/copy.h"
 #include "sim/image/layer.h"
 #include "sim/qcow2/format.h"
@@ -51,8 +52,8 @@ class Rebaser {
         fresh_(fresh),
         shared_(shared),
         request_(request),
-        left_(std::make_unique_for_overwrite<std::byte[]>(kCopyBytes)),
-        right_(std::make_unique_for_overwrite<std::byte[]>(kCopyBytes)) {}
+        left_(kCopyBytes),
+        right_(kCopyBytes) {}
 
   Task<Result<>> run();
 
@@ -65,7 +66,7 @@ class Rebaser {
   Layer* fresh_;
   const Layer* shared_;
   RebaseRequest& request_;
-  std::unique_ptr<std::byte[]> left_, right_;
+  Buffer left_, right_;
 };
 
 // How many bytes at `at` will be read as before whatever is beneath; if none, `length` becomes how
@@ -83,8 +84,8 @@ Task<Result<std::uint64_t>> Rebaser::same_length(std::uint64_t at, std::uint64_t
 
 // Stores the old backing's bytes where the new one's differ.
 Task<Result<>> Rebaser::keep(std::uint64_t at, std::uint64_t length) {
-  const MutableBytes old(left_.get(), length);
-  const MutableBytes fresh(right_.get(), length);
+  const MutableBytes old = left_.first(length);
+  const MutableBytes fresh = right_.first(length);
   const bool all_zeroes = old_ == nullptr || at >= old_->size();
   CO_TRY_OK(co_await read_within(old_, at, old));
   CO_TRY_OK(co_await read_within(fresh_, at, fresh));

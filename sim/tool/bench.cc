@@ -7,6 +7,7 @@
 
 #include "sim/base/size.h"
 #include "sim/base/text.h"
+#include "sim/image/buffer.h"
 #include "sim/tool/cache.h"
 #include "sim/tool/invocation.h"
 #include "sim/tool/tool.h"
@@ -86,14 +87,15 @@ Result<Plan> plan_of(const Invocation& invocation) {
 // One after the other: nothing here waits, so depth changes nothing.
 Task<Result<>> send(image::Layer& layer, const Plan& plan) {
   constexpr std::uint64_t kPieceBytes = 64_MiB;
-  std::vector<std::byte> buffer(std::min(plan.bytes, kPieceBytes), plan.pattern);
+  const image::Buffer buffer(std::min(plan.bytes, kPieceBytes));
+  std::ranges::fill(buffer.first(buffer.size()), plan.pattern);
   const std::uint64_t size = layer.size();
   std::uint64_t offset = plan.offset;
   for (std::uint64_t i = 0; i < plan.count; ++i) {
     if (offset > size || plan.bytes > size - offset) co_return os_error(EIO, "Failed request");
     for (std::uint64_t done = 0; done < plan.bytes;) {
       const MutableBytes piece =
-          MutableBytes(buffer).first(std::min<std::uint64_t>(buffer.size(), plan.bytes - done));
+          buffer.first(std::min<std::uint64_t>(buffer.size(), plan.bytes - done));
       auto moved =
           plan.write ? layer.write(offset + done, piece) : layer.read(offset + done, piece);
       if (auto result = co_await std::move(moved); !result)
