@@ -172,7 +172,7 @@ Task<Result<>> Copier::salvage(std::uint64_t at, MutableBytes into) {
     if (got) continue;
     std::ranges::fill(into.first(kSector), std::byte{0});
     if (options_.warning)
-      options_.warning(fmt::format("error while reading offset {}: {}", at, got.error().desc));
+      options_.warning(fmt::format("warning: error while reading offset {}: {}", at, got.error().desc));
   }
   co_return ok();
 }

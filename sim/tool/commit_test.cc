@@ -4,6 +4,8 @@
 
 #include "sim/base/json.h"
 #include "sim/base/text.h"
+#include "sim/storage/faults.h"
+#include "sim/storage/filtered_files.h"
 #include "sim/tool/tool_run.h"
 
 namespace sim::tool {
@@ -12,6 +14,24 @@ namespace {
 class Changing : public testing::BesideQemu {
  protected:
   using Said = testing::Said;
+
+  // Lets the n-th write of the command fail, for every n: the disk at `top` never changes.
+  void expect_safe(const std::string& script, const std::string& command) {
+    must(script +
+         " && qemu-img convert -O raw top whole && mkdir before && cp base mid top before");
+    for (std::uint64_t n = 1;; ++n) {
+      must("cp before/* .");
+      const auto plan = std::make_shared<storage::FaultPlan>();
+      plan->add({.operation = storage::Operation::write, .nth = n, .number = ENOSPC});
+      storage::FilteredFiles faulty(files_, [&](const std::string&, auto file) {
+        return std::make_shared<storage::Faults>(std::move(file), plan);
+      });
+      const Said said = testing::run_image(faulty, directory_.path(), command);
+      if (plan->met() == 0) break;
+      EXPECT_EQ(said.code, 1) << n;
+      EXPECT_EQ(must("qemu-img compare -f raw whole top"), "Images are identical.\n") << n;
+    }
+  }
 
   // Runs a shell script twice, in directories of their own; then the command by both.  All files
   // must be the same.
@@ -116,6 +136,21 @@ TEST_F(Changing, RebasesAsQemuDoes) {
                           " -b mid -F qcow2 more 5000k && qemu-io more -c 'write -P 9 1M 3k' "
                           ">/dev/null",
                       "rebase -b other -F qcow2 more");
+}
+
+TEST_F(Changing, WhatFailsHalfWayLosesNothing) {
+  const std::string script =
+      std::string(kChain) +
+      "qemu-io mid -c 'write -P 2 100k 300k' >/dev/null && qemu-io top -c 'write -P 3 256k 64k' -c "
+      "'write -P 4 3M 1k' >/dev/null";
+  expect_safe(script, "commit top");
+}
+
+TEST_F(Changing, ARebaseThatFailsHalfWayLosesNothing) {
+  const std::string script = std::string(kChain) +
+                             "qemu-io mid -c 'write -P 2 100k 300k' >/dev/null && "
+                             "qemu-io top -c 'write -P 3 256k 64k' >/dev/null";
+  expect_safe(script, "rebase -b base -F qcow2 top");
 }
 
 TEST_F(Changing, ARefusedRebaseChangesNothing) {

@@ -166,6 +166,29 @@ TEST_F(Convert, NothingIsLeftWhenItFails) {
   }
 }
 
+TEST_F(Convert, SalvagesWhatCanBeRead) {
+  must("head -c 3M /dev/urandom > a.raw; truncate -s 3M zeroes");
+  const auto plan = std::make_shared<storage::FaultPlan>();
+  storage::FilteredFiles faulty(
+      files_, [&](const std::string& path, std::shared_ptr<storage::Storage> file) {
+        if (path.ends_with("a.raw")) file = std::make_shared<storage::Faults>(file, plan);
+        return file;
+      });
+  plan->add({.operation = storage::Operation::read, .lasting = true});
+  const std::string command = "convert -f raw -O raw a.raw out";
+  EXPECT_EQ(testing::run_image(faulty, directory_.path(), command).err,
+            "understudy image: error while reading at byte 0: Input/output error\n");
+  const Said said = testing::run_image(faulty, directory_.path(), command + " --salvage");
+  EXPECT_EQ(said.code, 0);
+  EXPECT_THAT(said.err, ::testing::StartsWith("understudy image: warning: error while reading "
+                                              "offset 0: Input/output error\n"));
+  must("cmp zeroes out");
+  plan->clear();
+  plan->add({.operation = storage::Operation::read});  // once: a second try finds everything
+  EXPECT_EQ(testing::run_image(faulty, directory_.path(), command + " --salvage").code, 0);
+  must("cmp a.raw out");
+}
+
 TEST_F(Convert, BlocksOfADisk) {
   must("head -c 1000000 /dev/urandom > a.raw");
   for (const char* arguments :
