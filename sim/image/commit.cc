@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "sim/image/buffer.h"
+#include "sim/base/page_buffer.h"
 #include "sim/image/layer.h"
 
 namespace sim::image {
@@ -44,7 +44,7 @@ class Committer {
   Layer& base_;
   CommitRequest& request_;
   std::uint64_t granule_;
-  Buffer buffer_;
+  PageBuffer buffer_;
 };
 
 // The first range at or behind `from`, a multiple of the granule; empty if there is none.

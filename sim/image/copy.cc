@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "sim/image/buffer.h"
+#include "sim/base/page_buffer.h"
 #include "sim/qcow2/format.h"
 
 namespace sim::image {
@@ -65,7 +65,7 @@ class Copier {
   Layer& target_;
   CopyOptions options_;
   std::uint64_t piece_;
-  Buffer buffer_;
+  PageBuffer buffer_;
   std::uint64_t total_ = 0;
   Run run_;
 };
@@ -172,7 +172,8 @@ Task<Result<>> Copier::salvage(std::uint64_t at, MutableBytes into) {
     if (got) continue;
     std::ranges::fill(into.first(kSector), std::byte{0});
     if (options_.warning)
-      options_.warning(fmt::format("warning: error while reading offset {}: {}", at, got.error().desc));
+      options_.warning(
+          fmt::format("warning: error while reading offset {}: {}", at, got.error().desc));
   }
   co_return ok();
 }

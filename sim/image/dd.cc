@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "sim/image/buffer.h"
+#include "sim/base/page_buffer.h"
 #include "sim/image/layer.h"
 #include "sim/image/new_image.h"
 #include "sim/image/output.h"
@@ -39,7 +39,7 @@ Part part_of(const DdRequest& request, std::uint64_t size) {
 Task<Result<>> copy_part(Layer& source, Layer& target, const Part& part, std::uint64_t block) {
   const std::uint64_t unit = target.cluster_size() > 0 ? target.cluster_size() : 65536;
   const std::uint64_t step = std::min(std::max(block, unit), kBufferMax);
-  const Buffer buffer(step);
+  PageBuffer buffer(step);
   for (std::uint64_t at = part.start; at < part.end;) {
     const MutableBytes bytes = buffer.first(std::min(step, part.end - at));
     if (auto got = co_await source.read(at, bytes); !got)

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <memory>
 
-#include "sim/image/buffer.h"
+#include "sim/base/page_buffer.h"
 #include "sim/image/copy.h"
 #include "sim/image/layer.h"
 #include "sim/qcow2/format.h"
@@ -66,7 +66,7 @@ class Rebaser {
   Layer* fresh_;
   const Layer* shared_;
   RebaseRequest& request_;
-  Buffer left_, right_;
+  PageBuffer left_, right_;
 };
 
 // How many bytes at `at` will be read as before whatever is beneath; if none, `length` becomes how

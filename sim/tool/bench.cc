@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "sim/base/page_buffer.h"
 #include "sim/base/size.h"
 #include "sim/base/text.h"
-#include "sim/image/buffer.h"
 #include "sim/tool/cache.h"
 #include "sim/tool/invocation.h"
 #include "sim/tool/tool.h"
@@ -87,7 +87,7 @@ Result<Plan> plan_of(const Invocation& invocation) {
 // One after the other: nothing here waits, so depth changes nothing.
 Task<Result<>> send(image::Layer& layer, const Plan& plan) {
   constexpr std::uint64_t kPieceBytes = 64_MiB;
-  const image::Buffer buffer(std::min(plan.bytes, kPieceBytes));
+  PageBuffer buffer(std::min(plan.bytes, kPieceBytes));
   std::ranges::fill(buffer.first(buffer.size()), plan.pattern);
   const std::uint64_t size = layer.size();
   std::uint64_t offset = plan.offset;
