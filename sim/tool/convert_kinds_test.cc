@@ -36,7 +36,7 @@ TEST_F(Convert, EncryptedImages) {
                  "--image-opts driver=raw,file.filename=plain "
                  "driver=qcow2,encrypt.key-secret=s,file.filename=b.qcow2"),
             "Images are identical.\n");
-  must("qemu-img check -q b.qcow2");
+  must("qemu-img check -q " + secret + luks + "b.qcow2");
 }
 
 TEST_F(Convert, AnInternalSnapshot) {

@@ -73,7 +73,7 @@ TEST_F(Convert, WithOptions) {
     EXPECT_EQ(tool(std::string("convert -O qcow2 a.qcow2 b -o ") + options).code, 1) << options;
   EXPECT_EQ(tool("convert -O qcow2 -c -o preallocation=metadata a.qcow2 b").code, 1);
   expect_same("convert -O qcow2 -o help a.qcow2 b");
-  EXPECT_EQ(must("ls b || true"), "ls: cannot access 'b': No such file or directory\n");
+  EXPECT_EQ(must("ls b 2>/dev/null || true"), "");
 }
 
 TEST_F(Convert, Compressed) {
