@@ -43,7 +43,7 @@ class RawLayer final : public Layer {
     forget();
     if (!writable_) co_return os_error(EBADF);
     if (preallocation == qcow2::Preallocation::metadata)
-      co_return Error{ErrorClass::generic, "Unsupported preallocation mode 'metadata'", ENOTSUP};
+      co_return Error{ErrorClass::generic, "Unsupported preallocation mode: metadata", ENOTSUP};
     const std::uint64_t old = file()->size();
     if (preallocation != qcow2::Preallocation::off && size < old)
       co_return Error{ErrorClass::generic, "Preallocation can't be used for shrinking files",

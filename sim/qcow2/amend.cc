@@ -147,6 +147,7 @@ class Amender {
     const bool zstd = header().compression_type != 0;
     {
       const auto held = co_await image_.lock_.lock();
+      CO_TRY_OK(check_snapshots());
       if (zstd) CO_TRY_OK(co_await refuse_compressed());
       CO_TRY_OK(co_await expand(header().l1_table_offset, header().l1_size));
       for (const Snapshot& snapshot : image_.snapshots_)
@@ -163,9 +164,21 @@ class Amender {
     co_return ok();
   }
 
+  // All L1 tables of snapshots are in the file, so they cannot be more than it is long.
+  Result<> check_snapshots() {
+    std::uint64_t bytes = 0;
+    for (const Snapshot& snapshot : image_.snapshots_)
+      bytes += snapshot.l1_size * format::kEntryBytes;
+    if (bytes <= image_.file_->size()) return ok();
+    return refuse(fmt::format("Snapshot table at {:#x}: L1 tables of {} bytes, more than the file",
+                              header().snapshots_offset.value, bytes),
+                  EIO);
+  }
+
   // The L2 tables that an L1 table refers to, whole and in order.
   template <class Visit>
   Task<Result<>> for_each_table(HostOffset l1, std::uint32_t entries, Visit visit) {
+    CO_TRY_OK(co_await image_.check_l1(l1, entries));
     for (std::uint32_t i = 0; i < entries; ++i) {
       CO_TRY(const std::uint64_t entry,
              co_await image_.tables_.entry(l1 + i * format::kEntryBytes, Tables::Kind::l1));

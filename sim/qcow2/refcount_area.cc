@@ -155,7 +155,22 @@ Task<Result<bool>> Refcounts::is_idle(HostOffset block, std::uint64_t index) {
   co_return true;
 }
 
+// What goes over all blocks must not be made endless by a table that names the same ones again and
+// again.
+Task<Result<>> Refcounts::check_table() {
+  std::uint64_t blocks = 0;
+  for (std::uint64_t i = 0; i < table_entries(); ++i) {
+    CO_TRY(const HostOffset block, co_await block_of({i * per_block()}));
+    if (block.value != 0) ++blocks;
+  }
+  if (blocks <= geometry_.clusters_for(file_.size())) co_return ok();
+  co_return os_error(EIO, fmt::format("Refcount table at {:#x}: {} blocks, more than the file has "
+                                      "clusters; `check -r all` makes a new one",
+                                      header_.refcount_table_offset.value, blocks));
+}
+
 Task<Result<>> Refcounts::drop_idle_blocks() {
+  CO_TRY_OK(co_await check_table());
   CO_TRY_OK(co_await tables_.flush());
   for (std::uint64_t i = 0; i < table_entries(); ++i) {
     const HostCluster counted{i * per_block()};

@@ -40,6 +40,11 @@ Task<Result<bool>> Refcounts::allocate_blocks(std::uint32_t order,
   const std::uint64_t per_new_block = (geometry_.cluster_bytes() * 8) >> order;
   bool allocated = false;
   for (std::uint64_t i = 0; i * per_new_block < table_entries() * per_block(); ++i) {
+    CO_TRY(const HostOffset block, co_await block_of({i * per_new_block}));
+    if (block.value == 0 && per_new_block <= per_block()) {  // nothing is counted up to its end
+      i = (align_down(i * per_new_block, per_block()) + per_block()) / per_new_block - 1;
+      continue;
+    }
     bool used = false;
     std::optional<std::pair<std::uint64_t, std::uint64_t>> too_high;
     CO_TRY_OK(co_await for_each_count(i * per_new_block, per_new_block,
@@ -103,6 +108,7 @@ Task<Result<HostOffset>> Refcounts::write_table(HostOffset at,
 }
 
 Task<Result<Refcounts::Structures>> Refcounts::prepare_width(std::uint32_t order) {
+  CO_TRY_OK(co_await check_table());
   std::vector<std::uint64_t> table;
   HostOffset place;
   std::uint64_t placed = 0;  // clusters at `place`

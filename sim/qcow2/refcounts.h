@@ -100,6 +100,7 @@ class Refcounts {
   Task<Result<bool>> allocate_blocks(std::uint32_t order, std::vector<std::uint64_t>& table);
   Task<Result<>> write_blocks(std::uint32_t order, const std::vector<std::uint64_t>& table);
   Task<Result<HostOffset>> write_table(HostOffset at, const std::vector<std::uint64_t>& table);
+  Task<Result<>> check_table();
   Task<Result<bool>> is_idle(HostOffset block, std::uint64_t index);
   Task<Result<>> count_area(Bytes table, HostCluster start, HostCluster end);
   Task<Result<>> switch_table(HostCluster table, std::uint64_t clusters);

@@ -148,6 +148,13 @@ void Invocation::print_help(const std::vector<Option>& options) const {
   print(text + "\nThey mean what they mean to qemu-img.\n");
 }
 
+std::string Invocation::take_last_argument() {
+  if (arguments_.empty()) return {};
+  std::string last = std::move(arguments_.back());
+  arguments_.pop_back();
+  return last;
+}
+
 bool Invocation::has(std::string_view option) const {
   return std::ranges::any_of(given_,
                              [&](const Given& given) { return is_known_as(given.option, option); });

@@ -40,6 +40,9 @@ class Invocation {
   // (one line and where to find help) and the exit code returned; so is help, with code 0.
   std::optional<int> parse(const std::vector<Option>& options);
 
+  // Takes the last argument away, before parse(): a size may begin with '-'.
+  std::string take_last_argument();
+
   // Of what was parsed: an option is known by its long name and by its letter.
   bool has(std::string_view option) const;
   std::string value(std::string_view option, std::string fallback = {}) const;  // the last one

@@ -9,9 +9,6 @@ static Task<int> not_yet(Invocation& invocation) {
   co_return invocation.fail("'" + invocation.command() + "' is not in this version", 2);
 }
 
-Task<int> create_command(Invocation& invocation) { return not_yet(invocation); }
 Task<int> measure_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> resize_command(Invocation& invocation) { return not_yet(invocation); }
-Task<int> amend_command(Invocation& invocation) { return not_yet(invocation); }
 
 }  // namespace sim::tool
