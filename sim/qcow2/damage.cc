@@ -28,10 +28,10 @@ static Task<Result<>> for_each_entry(storage::Storage& file, HostOffset table,
   co_return ok();
 }
 
-// Must be called after anything but an Image's own writes has moved structures about.
-Task<Result<>> Image::learn_metadata() {
+// Must be called when one of these has moved, before anything is allocated where it was.
+void Image::learn_areas() {
   Metadata& metadata = tables_.metadata();
-  metadata.clear();
+  metadata.clear_areas();
   const auto area = [&](Metadata::Kind kind, HostOffset start, std::uint64_t bytes) {
     metadata.add_area(kind, geometry_.cluster_of(start), geometry_.clusters_for(bytes));
   };
@@ -39,19 +39,18 @@ Task<Result<>> Image::learn_metadata() {
   area(Metadata::Kind::l1, header_.l1_table_offset, header_.l1_size * format::kEntryBytes);
   area(Metadata::Kind::refcount_table, header_.refcount_table_offset,
        header_.refcount_table_clusters * cluster_size());
-  std::uint64_t snapshot_bytes = 0;
-  for (const Snapshot& snapshot : snapshots_) {
-    snapshot_bytes +=
-        align_up(format::kSnapshotHeaderBytes + format::kSnapshotExtraBytes +
-                     snapshot.unknown_extra.size() + snapshot.id.size() + snapshot.name.size(),
-                 8);
+  area(Metadata::Kind::snapshot_table, header_.snapshots_offset, snapshot_table_bytes_);
+  for (const Snapshot& snapshot : snapshots_)
     area(Metadata::Kind::inactive_l1, snapshot.l1_table_offset,
          snapshot.l1_size * format::kEntryBytes);
-  }
-  area(Metadata::Kind::snapshot_table, header_.snapshots_offset, snapshot_bytes);
   if (header_.bitmaps)
     area(Metadata::Kind::bitmap_directory, header_.bitmaps->directory,
          header_.bitmaps->directory_bytes);
+}
+
+// Must be called after anything but an Image's own writes has moved tables about.
+Task<Result<>> Image::learn_metadata() {
+  learn_areas();
   co_return co_await learn_tables();
 }
 

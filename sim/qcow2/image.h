@@ -317,6 +317,7 @@ class Image {
   Result<> may_read(HostOffset host, std::uint64_t length);
 
   // damage.cc
+  void learn_areas();
   Task<Result<>> learn_metadata();
   Task<Result<>> learn_tables();
   // After a request: a broken image is marked so.  Returns what it is given.

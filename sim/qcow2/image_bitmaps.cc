@@ -192,6 +192,7 @@ Task<Result<>> Image::replace_directory(const std::vector<BitmapInfo>& bitmaps) 
     header_.bitmaps = old;
     co_return switched;
   }
+  learn_areas();
   if (old)  // what cannot be freed is leaked, as in QEMU
     (void)co_await refcounts_.release(geometry_.cluster_of(old->directory),
                                       geometry_.clusters_for(old->directory_bytes), false);

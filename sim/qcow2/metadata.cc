@@ -36,10 +36,7 @@ std::uint64_t key_of(Metadata::Kind kind, std::uint64_t cluster) {
 
 }  // namespace
 
-void Metadata::clear() {
-  areas_.clear();
-  tables_.clear();
-}
+void Metadata::clear_areas() { areas_.clear(); }
 
 void Metadata::assign_tables(std::vector<HostCluster> l2,
                              std::vector<HostCluster> refcount_blocks) {

@@ -31,7 +31,7 @@ class Metadata {
     bitmap_directory,
   };
 
-  void clear();
+  void clear_areas();
   // Clusters of an L2 table or refcount block each, in any order, some of them twice: what an image
   // has when it is opened.
   void assign_tables(std::vector<HostCluster> l2, std::vector<HostCluster> refcount_blocks);

@@ -69,6 +69,8 @@ Task<Result<>> Image::while_dirty(Task<Result<>> change) {
     auto cleared = co_await store_features(header_.incompatible_features);
     if (done) done = std::move(cleared);
   }
+  auto learned = co_await learn_metadata();
+  if (done) done = std::move(learned);
   co_return done;
 }
 
@@ -130,6 +132,7 @@ Task<Result<>> Image::replace_snapshot_table() {
   const std::uint64_t old_bytes = std::exchange(snapshot_table_bytes_, 0);
   CO_TRY(const std::vector<std::byte> now, serialise_snapshots(snapshots_, size_));
   snapshot_table_bytes_ = now.size();
+  learn_areas();
   // A count that is 0 already is damage of before; the new table is in place all the same.
   if (old_bytes != 0)
     (void)co_await refcounts_.release(geometry_.cluster_of(old), geometry_.clusters_for(old_bytes),
