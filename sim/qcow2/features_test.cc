@@ -165,6 +165,31 @@ TEST_F(FeaturesTest, LazyRefcountsAreCountedWhenTheImageIsClosed) {
   expect_clean();
 }
 
+// What was a snapshot table, a directory of bitmaps or a table is a cluster like any other when it
+// has been freed.
+TEST_F(FeaturesTest, WhereStructuresWereCanBeWritten) {
+  create("cluster_size=4k", 4 * M);
+  auto image = open();
+  const std::vector<std::byte> data(40 * k, std::byte{3});
+  std::uint64_t at = 0;
+  const auto expect_written = [&](const Result<>& done) {
+    ASSERT_TRUE(done.ok()) << done.error().desc;
+    for (int i = 0; i < 3; ++i, at += 44 * k)
+      ASSERT_TRUE(run(world_, image->write({at}, data)).ok()) << at;
+  };
+  for (const char* const name : {"a", "b", "c"}) {
+    expect_written(run(world_, image->create_snapshot({.name = name})));
+    expect_written(run(world_, image->add_bitmap(name, 16, true)));
+  }
+  expect_written(run(world_, image->apply_snapshot("b")));
+  expect_written(run(world_, image->delete_snapshot("a")));
+  expect_written(run(world_, image->remove_bitmap("b")));
+  expect_written(run(world_, image->delete_snapshot("c")));
+  EXPECT_TRUE(run(world_, image->close()).ok());
+  EXPECT_FALSE(image->header().is_corrupt());
+  expect_clean();
+}
+
 TEST_F(FeaturesTest, OptionsMustFitTheImage) {
   create("compat=0.10", M);
   const auto refusal = [this](OpenOptions options) {
