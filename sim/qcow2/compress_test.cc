@@ -162,7 +162,8 @@ TEST_F(CompressTest, NewBlocksOfCounts) {
 }
 
 TEST_F(CompressTest, OverwrittenZeroedDiscarded) {
-  for (const std::string options : {"cluster_size=4k"}) {
+  for (const std::string options :
+       {"cluster_size=4k", "cluster_size=4k,compat=0.10", "cluster_size=16k,extended_l2=on"}) {
     for (const std::string what : {"write", "write -z", "discard"}) {
       EXPECT_EQ(
           compare(options, 16, {kMany, {{what, Data::noise, 0, 2}, {what, Data::text, 4, 1}}}), "")

@@ -210,12 +210,8 @@ Task<Result<>> Image::read_piece(const Mapping& mapping, GuestOffset at, Mutable
   switch (mapping.extent.kind) {
     case Extent::Kind::data:
       co_return co_await read_data(mapping.extent.host, at, into);
-    case Extent::Kind::compressed: {
-      std::vector<std::byte> cluster(cluster_size());
-      CO_TRY_OK(co_await read_compressed(mapping.entry.word, cluster));
-      std::ranges::copy(Bytes(cluster).subspan(geometry_.within(at), into.size()), into.begin());
-      co_return ok();
-    }
+    case Extent::Kind::compressed:
+      co_return co_await read_compressed(mapping.entry.word, geometry_.within(at), into);
     case Extent::Kind::absent:
       if (backing_ != nullptr) co_return co_await backing_->read(at.value, into);
       [[fallthrough]];
@@ -252,7 +248,8 @@ Task<Result<>> Image::read_at(GuestOffset at, MutableBytes into) {
     auto held = std::make_optional(co_await lock_.lock());
     CO_TRY(const Mapping found, co_await mapping(at, into.size()));
     const std::uint64_t length = found.extent.length;
-    const Flight flight(*this, at, length, false);
+    // Where compressed data lies, other data may be as soon as it is given up: writes wait for it.
+    const Flight flight(*this, at, length, found.extent.kind == Extent::Kind::compressed);
     held.reset();
     CO_TRY_OK(co_await read_piece(found, at, into.first(length)));
     into = into.subspan(length);

@@ -263,9 +263,9 @@ class Image {
   Task<Result<>> replace_directory(const std::vector<BitmapInfo>& bitmaps);
   Task<void> free_bitmap(BitmapInfo bitmap);
 
-  // Compressed clusters, of which the entry holds place and length.  `cluster` is a whole cluster;
-  // nothing is locked.
-  Task<Result<>> read_compressed(std::uint64_t word, MutableBytes cluster);
+  // Compressed clusters, of which the entry's word holds place and length.  Fills `into` with what
+  // is there from byte `within` of the cluster on; nothing is locked.
+  Task<Result<>> read_compressed(std::uint64_t word, std::uint64_t within, MutableBytes into);
   Task<Result<>> write_compressed_cluster(GuestOffset at, Bytes from);
   // Gives up the host clusters that the compressed data touches.  With lock_ held.
   Task<Result<>> release_compressed(std::uint64_t word, bool discard);

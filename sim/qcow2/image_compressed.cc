@@ -9,19 +9,23 @@
 
 namespace sim::qcow2 {
 
-Task<Result<>> Image::read_compressed(std::uint64_t word, MutableBytes cluster) {
+Task<Result<>> Image::read_compressed(std::uint64_t word, std::uint64_t within, MutableBytes into) {
+  const auto type = static_cast<Compression>(header_.compression_type);
   if (inflated_.word != word) {
     const CompressedSpan span = compressed_span(geometry_.cluster_bits, word);
     const std::uint64_t writes = inflated_.writes;
     std::vector<std::byte> stored(span.bytes);
     CO_TRY_OK(co_await file_->read(span.at.value, stored));
-    CO_TRY_OK(decompress(static_cast<Compression>(header_.compression_type), stored, cluster));
+    if (into.size() == cluster_size()) co_return decompress(type, stored, into);
+    std::vector<std::byte> cluster(cluster_size());
+    CO_TRY_OK(decompress(type, stored, cluster));
+    std::ranges::copy(Bytes(cluster).subspan(within, into.size()), into.begin());
     if (writes != inflated_.writes) co_return ok();
     inflated_.word = word;
-    inflated_.bytes.assign(cluster.begin(), cluster.end());
+    inflated_.bytes = std::move(cluster);
     co_return ok();
   }
-  std::ranges::copy(inflated_.bytes, cluster.begin());
+  std::ranges::copy(Bytes(inflated_.bytes).subspan(within, into.size()), into.begin());
   co_return ok();
 }
 
@@ -70,10 +74,11 @@ Task<Result<>> Image::write_compressed_cluster(GuestOffset at, Bytes from) {
   if (old.compressed() || format_.placed(old)) co_return os_error(EIO);
   CO_TRY(const HostOffset host, co_await refcounts_.allocate_bytes(smaller->size()));
   const auto word = compressed_word(geometry_.cluster_bits, host, smaller->size());
-  if (!word) {
+  Result<> usable = word ? may_write(host, smaller->size()) : Result<>(os_error(EFBIG));
+  if (!usable) {
     const auto touched = touched_clusters(geometry_.cluster_bits, {host, smaller->size()});
-    CO_TRY_OK(co_await refcounts_.release(touched.first, touched.count, false));
-    co_return os_error(EFBIG);
+    (void)co_await refcounts_.release(touched.first, touched.count, false);
+    co_return usable;
   }
   ++inflated_.writes;
   inflated_.word = 0;

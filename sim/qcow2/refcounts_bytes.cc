@@ -20,7 +20,8 @@ Task<Result<HostOffset>> Refcounts::allocate_bytes(std::uint64_t bytes) {
       CO_TRY(const HostCluster made, co_await find_run(1));
       const HostOffset start = geometry_.start_of(made);
       if (made.value == 0)
-        co_return os_error(EIO, "Preventing invalid allocation of compressed cluster at offset 0");
+        co_return tables_.metadata().report(
+            "Preventing invalid allocation of compressed cluster at offset 0");
       if (at.value == 0 || start.value != align_up(at.value, geometry_.cluster_bytes())) at = start;
     }
     const TouchedClusters touched = touched_clusters(geometry_.cluster_bits, {at, bytes});
