@@ -89,6 +89,7 @@ class Checker {
   // in the end.
   Task<Result<>> compare(Repair fix, bool adopt);
   Task<Result<>> compare_block(std::uint64_t index, Repair fix, bool adopt);
+  bool same_page(std::uint64_t cluster, std::uint64_t block_first) const;
   Bytes stored_part(std::uint64_t first, std::uint64_t counts) const;
   bool mismatch(std::uint64_t cluster, std::uint64_t stored, std::uint64_t counted, Repair fix);
   Task<Result<>> discard_freed();
@@ -97,6 +98,7 @@ class Checker {
   static constexpr std::uint64_t kL1Part = 8192;  // entries that are read at once
   Task<Result<std::optional<std::uint64_t>>> count_at(std::uint64_t offset);
   std::optional<std::uint64_t> known_count(std::uint64_t cluster) const;
+  bool right_copied(std::uint64_t word) const;
   Task<Result<>> check_copied();
   Task<Result<>> read_l1_part(std::uint64_t first);
   Task<Result<>> check_copied_l2(std::uint64_t at, bool repair);
@@ -124,7 +126,10 @@ class Checker {
   std::uint64_t snapshot_table_bytes_ = 0;
   std::uint64_t snapshot_corruptions_ = 0;  // of the table, counted apart as QEMU does
   std::vector<bool> unreadable_;            // refcount blocks
+  bool any_unreadable_ = false;
   bool told_unaligned_ = false;
+  bool shared_ = false;      // a cluster was counted more than once
+  bool uncopied_ = false;    // an entry that refers to a cluster has no COPIED
   std::uint64_t times_ = 1;  // how often the table at hand is counted
   std::vector<std::byte> l1_, l2_, block_;
   std::uint64_t l2_at_ = UINT64_MAX;        // what l2_ holds

@@ -27,6 +27,20 @@ class ClusterCounts {
     return page->wide ? (*page->wide)[cluster % kPage] : page->narrow[cluster % kPage];
   }
   void set(std::uint64_t cluster, std::uint64_t count);
+  // Counts the first reference where that is quick: nothing is allocated.  False if it was not
+  // done.
+  bool count_first(std::uint64_t cluster) {
+    if (cluster >= size_) return false;
+    const auto& page = pages_[cluster / kPage];
+    if (!page || page->wide || page->narrow[cluster % kPage] != 0) return false;
+    page->narrow[cluster % kPage] = 1;
+    return true;
+  }
+  // The counts of the page that begins at `first`, if there is one and all of them are small.
+  const std::uint8_t* small_page(std::uint64_t first) const {
+    const auto& page = pages_[first / kPage];
+    return page && !page->wide ? page->narrow.data() : nullptr;
+  }
   // The first cluster at or after `from` whose count may not be 0; size() if there is none.
   std::uint64_t next_used(std::uint64_t from) const;
 

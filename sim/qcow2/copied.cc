@@ -23,7 +23,20 @@ std::optional<std::uint64_t> Checker::known_count(std::uint64_t cluster) const {
   return counts_.get(cluster);
 }
 
+// The usual entry of a file: COPIED, and counted once.
+bool Checker::right_copied(std::uint64_t word) const {
+  const std::uint64_t cluster = (word & format::kOffsetMask) >> geometry_.cluster_bits;
+  return (word & (format::kCopied | format::kCompressed)) == format::kCopied && cluster != 0 &&
+         cluster < counts_.size() && counts_.get(cluster) == 1 && !any_unreadable_;
+}
+
 Task<Result<>> Checker::check_copied() {
+  const CheckResult& result = result_;
+  const bool nothing_found = result.corruptions == 0 && result.leaks == 0 &&
+                             result.check_errors == 0 && result.corruptions_fixed == 0 &&
+                             result.leaks_fixed == 0;
+  // All counts of what entries refer to are 1, and all of those have COPIED.
+  if (nothing_found && !shared_ && !uncopied_) co_return ok();
   const bool repair = repairs_all() || (repairs_leaks() && result_.check_errors == 0 &&
                                         result_.corruptions == 0 && result_.leaks == 0);
   for (std::uint64_t i = 0; i < header_.l1_size; ++i) {
@@ -67,7 +80,7 @@ Task<Result<>> Checker::check_copied_l2(std::uint64_t at, bool repair) {
   std::uint64_t changed_from = UINT64_MAX, changed_to = 0;
   for (std::uint64_t i = 0; i < l2_.size(); i += geometry_.l2_entry_bytes()) {
     const L2Entry entry{.word = load_be<std::uint64_t>(l2_, i)};
-    if (entry.word == 0 || !format.placed(entry)) continue;
+    if (entry.word == 0 || right_copied(entry.word) || !format.placed(entry)) continue;
     std::optional<std::uint64_t> count = 1;
     const std::uint64_t cluster = entry.host().value >> geometry_.cluster_bits;
     if (!header_.has_data_file()) {

@@ -17,6 +17,7 @@ Task<Result<>> Checker::read_refcount_table() {
   for (std::uint64_t i = 0; i < refcount_table_.size(); ++i)
     refcount_table_[i] = load_be<std::uint64_t>(table, i * format::kEntryBytes);
   unreadable_.assign(refcount_table_.size(), false);
+  any_unreadable_ = false;
   block_index_ = UINT64_MAX;
   co_return ok();
 }
@@ -80,7 +81,7 @@ Task<Result<>> Checker::compare_block(std::uint64_t index, Repair fix, bool adop
   const std::uint64_t end = std::min(first + per_block(), counts_.size());
   CO_TRY(const bool readable, co_await read_block(index));
   if (!readable) {
-    unreadable_[index] = true;
+    unreadable_[index] = any_unreadable_ = true;
     for (std::uint64_t i = first; i < end; ++i) {
       say("Can't get refcount for cluster {}: Input/output error", i);
       ++result_.check_errors;
@@ -93,6 +94,11 @@ Task<Result<>> Checker::compare_block(std::uint64_t index, Repair fix, bool adop
     if (i % ClusterCounts::kPage == 0 && counts_.next_used(i) >= i + ClusterCounts::kPage &&
         all_zero(stored_part(i - first, ClusterCounts::kPage))) {
       i += ClusterCounts::kPage - 1;
+      continue;
+    }
+    if (i % ClusterCounts::kPage == 0 && i + ClusterCounts::kPage <= end && same_page(i, first)) {
+      i += ClusterCounts::kPage - 1;
+      if (counts_.get(i) != 0) end_ = i + 1;
       continue;
     }
     const std::uint64_t stored = load_count(block_, i - first, order_);
@@ -115,6 +121,18 @@ Task<Result<>> Checker::compare_block(std::uint64_t index, Repair fix, bool adop
   const std::uint64_t to = div_up(changed_to << order_, 8);
   const std::uint64_t at = refcount_table_[index] & format::kBlockOffsetMask;
   co_return co_await file_.write(at + from, Bytes(block_).subspan(from, to - from));
+}
+
+// True for a whole page of 16-bit counts that are as they were counted, the last of them in use.
+bool Checker::same_page(std::uint64_t cluster, std::uint64_t block_first) const {
+  const std::uint8_t* const counted = counts_.small_page(cluster);
+  if (order_ != 4 || counted == nullptr || counted[ClusterCounts::kPage - 1] == 0) return false;
+  const std::byte* const stored = block_.data() + (cluster - block_first) * 2;
+  unsigned different = 0;
+  for (std::uint64_t i = 0; i < ClusterCounts::kPage; ++i)
+    different |= std::to_integer<unsigned>(stored[2 * i]) |
+                 (std::to_integer<unsigned>(stored[2 * i + 1]) ^ counted[i]);
+  return different == 0;
 }
 
 // The bytes of block_ that hold `counts` counts from `first` on, as far as there are so many.

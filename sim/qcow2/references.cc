@@ -41,6 +41,7 @@ void Checker::refer_cluster(std::uint64_t cluster, std::uint64_t times) {
     times = room;
   }
   if (times > 0) counts_.set(cluster, before + times);
+  if (before + times > 1) shared_ = true;
 }
 
 // Counts `times` references to each cluster of a region.  A last cluster that is in the file only
@@ -98,6 +99,7 @@ Task<Result<>> Checker::count_l1_part(Bytes part, Tree tree) {
       say("ERROR found L1 entry with reserved bits set: {:x}", entry);
       ++result_.corruptions;
     }
+    if ((entry & format::kCopied) == 0) uncopied_ = true;
     const std::uint64_t table = entry & format::kOffsetMask;
     refer(table, geometry_.cluster_bytes());
     if (geometry_.within(HostOffset{table}) != 0) {
@@ -184,6 +186,7 @@ Task<Result<>> Checker::count_l2(std::uint64_t at, Tree tree) {
     const auto entry = load_be<std::uint64_t>(l2_, i);
     if (entry == 0 && !geometry_.extended_l2) continue;
     if (usual && (entry & odd) == 0 && (entry & format::kOffsetMask) != 0) {
+      if ((entry & format::kCopied) == 0) uncopied_ = true;
       count_data(entry & format::kOffsetMask, tree);
     } else {
       CO_TRY_OK(co_await count_l2_entry(at, i / step, tree));
@@ -199,7 +202,11 @@ void Checker::count_data(std::uint64_t offset, Tree tree) {
     if (next_contiguous_ != 0 && offset != next_contiguous_) ++result_.fragmented_clusters;
     next_contiguous_ = offset + geometry_.cluster_bytes();
   }
-  if (!header_.has_data_file()) refer(offset, geometry_.cluster_bytes(), times_);
+  if (header_.has_data_file()) return;
+  if (geometry_.within(HostOffset{offset}) == 0 && offset < file_bytes_ && times_ == 1 &&
+      counts_.count_first(offset >> geometry_.cluster_bits))
+    return;
+  refer(offset, geometry_.cluster_bytes(), times_);
 }
 
 void Checker::count_compressed(std::uint64_t index, std::uint64_t entry, std::uint64_t bitmap,
@@ -270,6 +277,7 @@ Task<Result<>> Checker::count_l2_entry(std::uint64_t at, std::uint64_t index, Tr
       }
     }
   }
+  if ((entry & format::kCopied) == 0) uncopied_ = true;
   count_data(offset, tree);
   co_return ok();
 }

@@ -52,7 +52,8 @@ Task<int> on_layer(Invocation& invocation, image::Layer& layer, Action action,
       invocation.print("Snapshot list:\n" + image::snapshot_table(image->snapshots()));
     co_return 0;
   }
-  Result<> done = os_error(ENOTSUP);
+  Result<> done = Error{ErrorClass::generic, "Block driver does not support snapshots", ENOTSUP};
+  if (action == Action::remove) done = os_error(ENOENT);
   if (image != nullptr && action != Action::none)
     done = co_await act(invocation, *image, action, name);
   auto closed = co_await layer.close();
