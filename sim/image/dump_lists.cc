@@ -51,8 +51,7 @@ Task<void> Dumper::snapshots() {
     DumpRecord record{.kind = "snapshot",
                       .offset = place,
                       .bytes = bytes,
-                      .name = fmt::format("snapshot {}", id),
-                      .value = fmt::format("'{}'", name),
+                      .name = fmt::format("snapshot {} '{}'", id, name),
                       .meaning = fmt::format(
                           "L1 table at {:#x}, {} entries; {} s, {} bytes of extra data", tree.l1,
                           tree.entries, load_be<std::uint32_t>(head, at::date_seconds), extra_size),

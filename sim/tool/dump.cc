@@ -33,14 +33,13 @@ class TextSink final : public image::DumpSink {
     first_ = false;
   }
   void table(const DumpRecord& record) override {
-    invocation_.print(fmt::format("  {:#012x}  {}, {} bytes{}{}\n", record.offset, record.name,
-                                  record.bytes, record.meaning.empty() ? "" : ": ",
-                                  record.meaning));
+    line(fmt::format("  {:#012x}  {}, {} bytes{}{}", record.offset, record.name, record.bytes,
+                     record.meaning.empty() ? "" : ": ", record.meaning));
     problems(record);
   }
   void record(const DumpRecord& record) override {
-    invocation_.print(fmt::format("  {:#012x}  {:<23} {:<16}  {}\n", record.offset, record.name,
-                                  record.value, record.meaning));
+    line(fmt::format("  {:#012x}  {:<23} {:<16}  {}", record.offset, record.name, record.value,
+                     record.meaning));
     problems(record);
   }
 
@@ -70,7 +69,18 @@ class TextSink final : public image::DumpSink {
   }
   void problems(const DumpRecord& record) {
     for (const std::string& problem : record.problems)
-      invocation_.print(fmt::format("  {:>12}  {}\n", "!!", problem));
+      line(fmt::format("  {:>12}  {}", "!!", problem));
+  }
+  // Prints a line, broken at blanks where it is too long.
+  void line(std::string text) {
+    constexpr std::size_t kWidth = 100, kIndent = 20;
+    while (text.size() > kWidth) {
+      const std::size_t blank = text.rfind(' ', kWidth);
+      if (blank == std::string::npos || blank <= kIndent) break;
+      invocation_.print(text.substr(0, text.find_last_not_of(' ', blank) + 1) + "\n");
+      text = std::string(kIndent, ' ') + text.substr(blank + 1);
+    }
+    invocation_.print(text.substr(0, text.find_last_not_of(' ') + 1) + "\n");
   }
 
   const Invocation& invocation_;
