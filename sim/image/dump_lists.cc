@@ -68,10 +68,10 @@ Task<void> Dumper::snapshots() {
     if (shown) begin(std::move(record));
     if (traces())
       use(ClusterUse::Kind::snapshot_table, place, bytes, fmt::format("snapshot table, {}", id));
-    place += align_up(bytes, 8);
-    if (place > file_.size()) break;  // nothing but zeroes follows
     co_await l1(tree);
     if (traces()) co_await l2_tables(tree);
+    place += align_up(bytes, 8);
+    if (place > file_.size()) break;  // nothing but zeroes follows
   }
 }
 
