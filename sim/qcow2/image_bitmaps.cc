@@ -59,6 +59,16 @@ std::uint64_t next_bit(Bytes bytes, std::uint64_t from, bool set) {
   return bytes.size() * 8;
 }
 
+// Bytes into new clusters of the file, which must not be in use by anything else.
+Task<Result<HostOffset>> store_new(storage::Storage& file, Tables& tables, Refcounts& refcounts,
+                                   Geometry geometry, Bytes bytes) {
+  const std::uint64_t clusters = geometry.clusters_for(bytes.size());
+  CO_TRY(const HostCluster host, co_await refcounts.allocate(clusters));
+  CO_TRY_OK(tables.metadata().check(host, host + clusters));
+  CO_TRY_OK(co_await file.write(geometry.start_of(host).value, bytes));
+  co_return geometry.start_of(host);
+}
+
 }  // namespace
 
 // ---- from open to close
@@ -157,14 +167,11 @@ Task<Result<>> Image::store_bits(std::size_t index, BitmapInfo& stored) {
     const std::uint64_t entry = i < old.size() ? old[i] : 0;
     CO_TRY(const bool any, co_await load_bits(index, entry, first, cluster));
     if (!any) continue;
-    CO_TRY(const HostCluster host, co_await refcounts_.allocate(1));
-    CO_TRY_OK(co_await file_->write(geometry_.start_of(host).value, cluster));
-    store_be(MutableBytes(table), i * format::kEntryBytes, geometry_.start_of(host).value);
+    CO_TRY(const HostOffset host,
+           co_await store_new(*file_, tables_, refcounts_, geometry_, cluster));
+    store_be(MutableBytes(table), i * format::kEntryBytes, host.value);
   }
-  CO_TRY(const HostCluster host,
-         co_await refcounts_.allocate(geometry_.clusters_for(table.size())));
-  CO_TRY_OK(co_await file_->write(geometry_.start_of(host).value, table));
-  stored.table_offset = geometry_.start_of(host);
+  CO_TRY(stored.table_offset, co_await store_new(*file_, tables_, refcounts_, geometry_, table));
   stored.table_size = static_cast<std::uint32_t>(entries);
   co_return ok();
 }
@@ -175,12 +182,11 @@ Task<Result<>> Image::replace_directory(const std::vector<BitmapInfo>& bitmaps) 
   std::optional<BitmapsPointer> pointer;
   if (!bitmaps.empty()) {
     const std::vector<std::byte> directory = serialise_bitmaps(bitmaps);
-    CO_TRY(const HostCluster host,
-           co_await refcounts_.allocate(geometry_.clusters_for(directory.size())));
-    CO_TRY_OK(co_await file_->write(geometry_.start_of(host).value, directory));
+    CO_TRY(const HostOffset host,
+           co_await store_new(*file_, tables_, refcounts_, geometry_, directory));
     pointer = {.count = static_cast<std::uint32_t>(bitmaps.size()),
                .directory_bytes = directory.size(),
-               .directory = geometry_.start_of(host)};
+               .directory = host};
   }
   CO_TRY_OK(co_await tables_.flush());
   header_.bitmaps = pointer;
@@ -300,8 +306,9 @@ Task<Result<>> Image::merge_bitmap(std::string name, Image& source, std::string 
   CO_TRY_OK(check_change({0}, 0));
   const auto held = co_await lock_.lock();
   CO_TRY_OK(find_bitmap(name));  // QEMU's order of looking
-  CO_TRY(const std::size_t from, source.usable_bitmap(source_name));
+  CO_TRY_OK(source.find_bitmap(source_name));
   CO_TRY(const std::size_t index, usable_bitmap(name));
+  CO_TRY(const std::size_t from, source.usable_bitmap(source_name));
   if (size_ != source.size_)
     co_return invalid(
         fmt::format("Bitmaps are of different sizes (destination size is {}, source size is {}) "

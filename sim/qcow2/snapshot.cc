@@ -181,6 +181,8 @@ Task<Result<>> Image::drop_snapshot(std::size_t index) {
 
 Task<Result<>> Image::apply_snapshot(std::string id_or_name) {
   CO_TRY_OK(check_change({0}, 0));
+  if (!bitmaps_.empty())
+    co_return Error{ErrorClass::generic, "Device has active dirty bitmaps", EBUSY};
   const Snapshot* const found = find_snapshot(id_or_name);
   if (found == nullptr)
     co_return os_error(ENOENT, "Failed to load snapshot: No such file or directory");

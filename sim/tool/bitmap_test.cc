@@ -105,6 +105,19 @@ TEST_F(BitmapCommand, RefusalsAreInQemusWords) {
   expect_alike("bitmap --add a.qcow2 x");
 }
 
+TEST_F(BitmapCommand, NoSnapshotIsAppliedBesideThem) {
+  start("");
+  must("qemu-img snapshot -c s a.qcow2 && cp a.qcow2 b.qcow2");
+  expect_alike("bitmap --add a.qcow2 x");
+  const Said said = tool("snapshot -a s a.qcow2");
+  const auto theirs =
+      qcow2::testing::run_command("cd " + directory_.path() + " && qemu-img snapshot -a s b.qcow2");
+  EXPECT_EQ(said.code, theirs.status);
+  EXPECT_EQ(said.err,
+            std::regex_replace(theirs.output, std::regex("qemu-img"), "understudy image"));
+  must("cmp a.qcow2 b.qcow2");
+}
+
 TEST_F(BitmapCommand, InconsistentOnesCanOnlyBeRemoved) {
   start("");
   expect_alike("bitmap --add a.qcow2 x");

@@ -90,7 +90,7 @@ TEST_F(Dump, CleanImagesOfEveryKindHaveNoProblems) {
       {"-o cluster_size=512", ""},
       {"-o cluster_size=2M,refcount_bits=1", ""},
       {"-o extended_l2=on,refcount_bits=64", "qemu-io -c 'discard 1M 64k' x"},
-      {"", "qemu-io -c 'write -c 0 64k' -c 'write -c 64k 128k' x"},
+      {"", "qemu-io -c 'write -c 8M 64k' -c 'write -c 9M 64k' x"},
       {"", "qemu-img snapshot -c a x; qemu-io -c 'write 1M 1M' x; qemu-img snapshot -c b x"},
       {"", "qemu-img bitmap --add x a; qemu-io -c 'write 2M 1M' x; qemu-img bitmap --add x b"},
       {"-o preallocation=metadata", ""},
