@@ -18,6 +18,23 @@ std::string_view name_of(DumpSection section) {
   return kNames.at(static_cast<std::size_t>(section));
 }
 
+std::string escaped(Bytes bytes) {
+  std::string text;
+  for (const std::byte byte : bytes) {
+    const auto c = std::to_integer<unsigned char>(byte);
+    if (c >= 0x20 && c < 0x7f && c != '\\')
+      text += static_cast<char>(c);
+    else
+      text += fmt::format("\\x{:02x}", c);
+  }
+  return text;
+}
+
+std::string index_range(std::uint64_t first, std::uint64_t count) {
+  return count == 1 ? fmt::format("[{}]", first)
+                    : fmt::format("[{}..{}]", first, first + count - 1);
+}
+
 Task<Result<Dumped>> dump(storage::Storage& file, DumpRequest request, DumpSink& sink) {
   Dumper dumper(file, request, sink);
   co_return co_await dumper.run();

@@ -1,5 +1,5 @@
-// Any bytes as a qcow2 file that is shown: all of it, what is at one place, and the way to a byte of
-// the disk.  It ends after a bounded number of records.
+// Any bytes as a qcow2 file that is shown: all of it, what is at one place, and the way to a byte
+// of the disk.  It ends after a bounded number of records.
 
 #include <cstddef>
 #include <cstdint>

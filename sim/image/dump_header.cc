@@ -101,19 +101,6 @@ std::string meaning_of(const HeaderField& one, std::uint64_t value) {
   return std::string(one.unit);
 }
 
-// Text out of a file, for people and for JSON: what is not printable ASCII is escaped.
-std::string printable(Bytes bytes) {
-  std::string text;
-  for (const std::byte byte : bytes) {
-    const auto c = std::to_integer<unsigned char>(byte);
-    if (c >= 0x20 && c < 0x7f && c != '\\')
-      text += static_cast<char>(c);
-    else
-      text += fmt::format("\\x{:02x}", c);
-  }
-  return text;
-}
-
 }  // namespace
 
 std::vector<std::string> Dumper::field_problems(std::string_view name, std::uint64_t value) const {
@@ -251,7 +238,7 @@ Task<void> Dumper::extension(std::uint32_t type, std::uint64_t place, std::uint3
       .fields = {{"type", type}, {"length", length}}};
   record.fields["name"] = record.name;
   if (type == format::extension::backing_format || type == format::extension::data_file) {
-    record.meaning = printable(data);
+    record.meaning = escaped(data);
     record.fields["text"] = record.meaning;
   } else if (type == format::extension::feature_names) {
     record.meaning = fmt::format("{} names", length / format::kFeatureNameBytes);
@@ -291,7 +278,7 @@ Task<void> Dumper::extension(std::uint32_t type, std::uint64_t place, std::uint3
           .offset = place + format::kExtensionHead + i,
           .bytes = format::kFeatureNameBytes,
           .name = fmt::format("  {} bit {}", set < 3 ? sets[set] : "unknown set", bit),
-          .meaning = printable(name.first(static_cast<std::size_t>(end))),
+          .meaning = escaped(name.first(static_cast<std::size_t>(end))),
           .fields = {{"set", set}, {"bit", bit}}});
   }
 }
@@ -308,7 +295,7 @@ Task<void> Dumper::backing_name() {
   } else {
     std::vector<std::byte> name(stored_.backing_bytes);
     if (!co_await read(stored_.backing_offset, name, "backing name")) co_return;
-    record.meaning = printable(name);
+    record.meaning = escaped(name);
     record.fields["text"] = record.meaning;
   }
   show(std::move(record));

@@ -12,22 +12,6 @@ namespace sim::image {
 
 namespace format = qcow2::format;
 
-namespace {
-
-std::string text_of(Bytes bytes) {  // what is not printable ASCII is escaped
-  std::string text;
-  for (const std::byte byte : bytes) {
-    const auto c = std::to_integer<unsigned char>(byte);
-    if (c >= 0x20 && c < 0x7f && c != '\\')
-      text += static_cast<char>(c);
-    else
-      text += fmt::format("\\x{:02x}", c);
-  }
-  return text;
-}
-
-}  // namespace
-
 Task<void> Dumper::snapshots() {
   namespace at = format::snapshot_at;
   const bool shown = wants(DumpSection::snapshots);
@@ -43,8 +27,8 @@ Task<void> Dumper::snapshots() {
     std::vector<std::byte> texts(std::size_t{id_size} + name_size);
     const std::uint64_t bytes = head.size() + extra_size + texts.size();
     if (!co_await read(place + head.size() + extra_size, texts, "snapshot table")) co_return;
-    const std::string id = text_of(Bytes(texts).first(id_size));
-    const std::string name = text_of(Bytes(texts).subspan(id_size));
+    const std::string id = escaped(Bytes(texts).first(id_size));
+    const std::string name = escaped(Bytes(texts).subspan(id_size));
     Tree tree{.l1 = load_be<std::uint64_t>(head, at::l1_table_offset),
               .entries = load_be<std::uint32_t>(head, at::l1_size),
               .owner = fmt::format("snapshot {} ", id)};
@@ -90,7 +74,7 @@ Task<void> Dumper::bitmaps() {
     const auto extra_size = load_be<std::uint32_t>(head, at::extra_data_size);
     std::vector<std::byte> raw_name(load_be<std::uint16_t>(head, at::name_size));
     if (!co_await read(place + head.size() + extra_size, raw_name, "bitmap directory")) co_return;
-    const std::string name = text_of(raw_name);
+    const std::string name = escaped(raw_name);
     const auto flags = load_be<std::uint32_t>(head, at::flags);
     const auto table = load_be<std::uint64_t>(head, at::table_offset);
     const auto entries = load_be<std::uint32_t>(head, at::table_size);
@@ -152,9 +136,7 @@ Task<void> Dumper::bitmap_table(std::string name, std::uint64_t table, std::uint
       DumpRecord record{.kind = "bitmap-table-entry",
                         .offset = start + i * format::kEntryBytes,
                         .bytes = count * format::kEntryBytes,
-                        .name = count == 1
-                                    ? fmt::format("[{}]", first + i)
-                                    : fmt::format("[{}..{}]", first + i, first + i + count - 1),
+                        .name = index_range(first + i, count),
                         .value = fmt::format("{:016x}", word),
                         .meaning = host != 0   ? fmt::format("bits at {:#x}", host)
                                    : word == 0 ? "no bit is set"

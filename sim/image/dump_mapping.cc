@@ -18,11 +18,6 @@ namespace {
 constexpr std::uint64_t kPartEntries = 8192;  // of an L1 table that are read at once
 constexpr std::uint64_t kL1EntriesMax = format::kL1BytesMax / format::kEntryBytes;
 
-std::string range(std::uint64_t first, std::uint64_t count) {
-  return count == 1 ? fmt::format("[{}]", first)
-                    : fmt::format("[{}..{}]", first, first + count - 1);
-}
-
 // spec, "Compressed Clusters Descriptor".
 struct Compressed {
   std::uint64_t host = 0, bytes = 0;
@@ -68,7 +63,7 @@ Task<void> Dumper::l1(Tree tree) {
           .kind = "l1-entry",
           .offset = tree.l1 + index * format::kEntryBytes,
           .bytes = count * format::kEntryBytes,
-          .name = range(index, count),
+          .name = index_range(index, count),
           .value = fmt::format("{:016x}", word),
           .meaning = host == 0 ? "no L2 table"
                                : fmt::format("L2 table at {:#x}{}", host,
@@ -222,7 +217,7 @@ void Dumper::show_entries(const Tree& tree, std::uint64_t table, std::uint64_t g
       .kind = "l2-entry",
       .offset = table + run.index * geometry_.l2_entry_bytes(),
       .bytes = run.count * geometry_.l2_entry_bytes(),
-      .name = range(run.index, run.count),
+      .name = index_range(run.index, run.count),
       .value = fmt::format("{:016x}", run.entry.word),
       .fields = {{"index", run.index}, {"count", run.count}, {"guest", at}, {"owner", tree.owner}},
       .problems = entry_problems(run)};

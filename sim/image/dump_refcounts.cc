@@ -12,11 +12,6 @@ namespace sim::image {
 
 namespace format = qcow2::format;
 
-static std::string range(std::uint64_t first, std::uint64_t count) {
-  return count == 1 ? fmt::format("[{}]", first)
-                    : fmt::format("[{}..{}]", first, first + count - 1);
-}
-
 Task<void> Dumper::refcounts() {
   const bool shown = wants(DumpSection::refcounts);
   const std::uint64_t table_bytes =
@@ -45,7 +40,7 @@ Task<void> Dumper::refcounts() {
     DumpRecord record{.kind = "refcount-table-entry",
                       .offset = stored_.refcount_table + i * format::kEntryBytes,
                       .bytes = count * format::kEntryBytes,
-                      .name = range(i, count),
+                      .name = index_range(i, count),
                       .value = fmt::format("{:016x}", entry),
                       .meaning = entry == 0 ? "no block" : fmt::format("block at {:#x}", block),
                       .fields = {{"index", i}, {"count", count}, {"block", block}}};
@@ -83,7 +78,7 @@ Task<void> Dumper::refcount_block(std::uint64_t index, std::uint64_t block) {
     show({.kind = "refcounts",
           .offset = block + bit / 8,
           .bytes = std::max<std::uint64_t>((count << order) / 8, 1),
-          .name = range(first + i, count),
+          .name = index_range(first + i, count),
           .value = fmt::format("{}", value),
           .meaning = value == 0 ? "free"
                                 : fmt::format("{} cluster{} in use", count, count == 1 ? "" : "s"),

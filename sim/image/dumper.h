@@ -19,6 +19,11 @@
 
 namespace sim::image {
 
+// Text out of a file, for people and for JSON: what is not printable ASCII is escaped.
+std::string escaped(Bytes bytes);
+// "[3]", "[3..17]"
+std::string index_range(std::uint64_t first, std::uint64_t count);
+
 class Dumper {
  public:
   Dumper(storage::Storage& file, DumpRequest request, DumpSink& sink)
