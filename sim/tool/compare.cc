@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "sim/tool/invocation.h"
+#include "sim/tool/progress.h"
 
 namespace sim::tool {
 
@@ -59,8 +60,9 @@ Task<int> compare_command(Invocation& invocation) {
   if (!second) co_return invocation.fail(second.error().desc, kNotOpened);
 
   const bool strict = invocation.has("s");
-  const image::Comparison comparison =
-      co_await image::compare(**first, **second, {.strict = strict, .progress = {}});
+  Progress progress(invocation);
+  const image::Comparison comparison = co_await image::compare(
+      **first, **second, {.strict = strict, .progress = progress.observer()});
   if (comparison.error) co_return fail_with(invocation, *comparison.error);
   const auto say = [&](const std::string& text) {
     if (!invocation.quiet()) invocation.print(text);
@@ -74,6 +76,7 @@ Task<int> compare_command(Invocation& invocation) {
     say(text_of(*comparison.difference));
     co_return kDifferent;
   }
+  progress.finish();
   say("Images are identical.\n");
   co_return 0;
 }

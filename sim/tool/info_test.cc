@@ -55,23 +55,6 @@ TEST_F(Info, OfEncryptedImages) {
   EXPECT_EQ(tool("info luks").err, "understudy image" + theirs.output.substr(8));
 }
 
-TEST_F(Info, OfEncryptedImagesShowsTheKeySlots) {
-  const std::string secret = "--object secret,id=s,data=abc ";
-  must("qemu-img create -q -f qcow2 " + secret +
-       "-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 luks 1M");
-  must("qemu-img create -q -f qcow2 " + secret +
-       "-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,encrypt.cipher-mode=cbc,"
-       "encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256,data_file=data essiv 1M");
-  must("qemu-img create -q -f qcow2 " + secret +
-       "-o encrypt.format=aes,encrypt.key-secret=s aes 1M");
-  for (const char* name : {"luks", "essiv", "aes"}) {
-    expect_same(fmt::format("info {}", name));
-    expect_same_json(fmt::format("info {}", name));
-    expect_same("info " + secret +
-                "--image-opts driver=qcow2,encrypt.key-secret=s,file.filename=" + name);
-  }
-}
-
 TEST_F(Info, ListsSnapshotsAndBitmaps) {
   must(
       "qemu-img create -q -f qcow2 a 64M && qemu-img snapshot -c first a && "
