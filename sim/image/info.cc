@@ -44,22 +44,6 @@ Json bitmaps_json(const std::vector<qcow2::BitmapInfo>& bitmaps) {
   return list;
 }
 
-Json snapshots_json(const std::vector<qcow2::Snapshot>& snapshots) {
-  Json list = Json::array();
-  for (const qcow2::Snapshot& snapshot : snapshots) {
-    Json entry = {{"id", snapshot.id},
-                  {"name", snapshot.name},
-                  {"vm-state-size", snapshot.vm_state_bytes},
-                  {"date-sec", snapshot.date_seconds},
-                  {"date-nsec", snapshot.date_nanoseconds},
-                  {"vm-clock-sec", snapshot.vm_clock_ns / 1'000'000'000},
-                  {"vm-clock-nsec", snapshot.vm_clock_ns % 1'000'000'000}};
-    if (snapshot.icount != UINT64_MAX) entry["icount"] = snapshot.icount;
-    list.push_back(std::move(entry));
-  }
-  return list;
-}
-
 Json slots_json(const crypto::LuksHeader& luks) {
   Json list = Json::array();
   for (const crypto::LuksSlot& slot : luks.slots) {
@@ -135,6 +119,18 @@ std::string dump(const Json& value, std::size_t level) {
 
 }  // namespace
 
+Json snapshot_info(const qcow2::Snapshot& snapshot) {
+  Json info = {{"id", snapshot.id},
+               {"name", snapshot.name},
+               {"vm-state-size", snapshot.vm_state_bytes},
+               {"date-sec", snapshot.date_seconds},
+               {"date-nsec", snapshot.date_nanoseconds},
+               {"vm-clock-sec", snapshot.vm_clock_ns / 1'000'000'000},
+               {"vm-clock-nsec", snapshot.vm_clock_ns % 1'000'000'000}};
+  if (snapshot.icount != UINT64_MAX) info["icount"] = snapshot.icount;
+  return info;
+}
+
 Task<Result<Json>> image_info(Layer& layer) {
   Json info = {{"filename", layer.shown_name()},
                {"format", layer.format()},
@@ -152,7 +148,7 @@ Task<Result<Json>> image_info(Layer& layer) {
     info["full-backing-filename"] = compose_name(layer.name(), header.backing_file);
     if (!header.backing_format.empty()) info["backing-filename-format"] = header.backing_format;
   }
-  if (!image->snapshots().empty()) info["snapshots"] = snapshots_json(image->snapshots());
+  if (!image->snapshots().empty()) info["snapshots"] = nullptr;
   Json specific = qcow2_json(*image);
   if (header.crypt_method != 0) {
     CO_TRY(const auto luks, co_await qcow2::read_luks(*layer.file(), header));

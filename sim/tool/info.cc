@@ -2,9 +2,48 @@
 
 #include "sim/image/info.h"
 
+#include "sim/base/text.h"
 #include "sim/tool/invocation.h"
 
 namespace sim::tool {
+
+namespace {
+
+// A value of a member that stands `level` levels deep.
+std::string indented(const Json& value, std::size_t level) {
+  return replace_all(json_text(value), "\n", "\n" + std::string(level * 4, ' '));
+}
+
+// The snapshots are made into text one by one: there may be many.
+void print_snapshots(const Invocation& invocation, image::Layer& layer, std::size_t level) {
+  const std::string indent(level * 4, ' ');
+  std::string_view before = "[\n";
+  for (const qcow2::Snapshot& snapshot : layer.qcow2()->snapshots()) {
+    invocation.print(before);
+    invocation.print(indent + "    " + indented(image::snapshot_info(snapshot), level + 1));
+    before = ",\n";
+  }
+  invocation.print("\n" + indent + "]");
+}
+
+void print_info(const Invocation& invocation, image::Layer& layer, const Json& info,
+                std::size_t level) {
+  const std::string indent(level * 4, ' ');
+  std::string_view before = "{\n";
+  invocation.print(indent);
+  for (const auto& [key, value] : info.items()) {
+    invocation.print(before);
+    invocation.print(indent + "    \"" + key + "\": ");
+    if (key == "snapshots")
+      print_snapshots(invocation, layer, level + 1);
+    else
+      invocation.print(indented(value, level + 1));
+    before = ",\n";
+  }
+  invocation.print("\n" + indent + "}");
+}
+
+}  // namespace
 
 Task<int> info_command(Invocation& invocation) {
   if (const auto code = invocation.parse(
@@ -20,17 +59,25 @@ Task<int> info_command(Invocation& invocation) {
   const auto layer = co_await image::open_chain(invocation.context(), std::move(request));
   if (!layer) co_return invocation.fail(layer.error().desc);
 
-  Json list = Json::array();
-  std::string text;
+  // Nothing is printed until all is known.
+  std::vector<std::pair<image::Layer*, Json>> infos;
   for (image::Layer* at = layer->get(); at != nullptr; at = at->backing()) {
     auto info = co_await image::image_info(*at);
     if (!info) co_return invocation.fail(info.error().desc);
-    if (!text.empty()) text += '\n';
-    text += image::info_text(*at, *info);
-    list.push_back(*std::move(info));
+    infos.emplace_back(at, *std::move(info));
+  }
+  if (*format == Output::human) {
+    for (std::size_t i = 0; i < infos.size(); ++i)
+      invocation.print((i > 0 ? "\n" : "") + image::info_text(*infos[i].first, infos[i].second));
+    co_return 0;
   }
   const bool chain = invocation.has("backing-chain");
-  invocation.print(*format == Output::human ? text : json_text(chain ? list : list.front()) + "\n");
+  if (chain) invocation.print("[\n");
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    if (i > 0) invocation.print(",\n");
+    print_info(invocation, *infos[i].first, infos[i].second, chain ? 1 : 0);
+  }
+  invocation.print(chain ? "\n]\n" : "\n");
   co_return 0;
 }
 
