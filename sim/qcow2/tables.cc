@@ -150,8 +150,14 @@ void Tables::forget(HostOffset start, std::uint64_t clusters) {
 }
 
 Task<Result<>> Tables::require(Order order) {
-  if (defer_refcounts_) co_return ok();
-  if (order_ != Order::any && order_ != order) CO_TRY_OK(co_await write_back());
+  // Deferred counts may be wrong, but what is given up must not be handed out again while the file
+  // still shows it.
+  const bool reuse = order_ == Order::mappings_first && order == Order::refcounts_first;
+  if (defer_refcounts_) {
+    if (reuse) CO_TRY_OK(co_await flush_mappings());
+  } else if (order_ != Order::any && order_ != order) {
+    CO_TRY_OK(co_await write_back());
+  }
   order_ = order;
   co_return ok();
 }
