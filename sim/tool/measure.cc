@@ -32,7 +32,7 @@ const char* contradiction(const Invocation& invocation) {
     return "--size N cannot be used together with a filename.";
   if (invocation.names().empty() &&
       (invocation.has("image-opts") || invocation.has("f") || invocation.has("l")))
-    return "--image-opts, -f, and -l can only be used with a filename argument.";
+    return "--image-opts, -f, and -l require a filename argument.";
   if (invocation.names().empty() && !sized)
     return "Either --size N or one filename must be specified.";
   return nullptr;
