@@ -184,8 +184,7 @@ Task<Result<>> Image::apply_snapshot(std::string id_or_name) {
   if (!bitmaps_.empty())
     co_return Error{ErrorClass::generic, "Device has active dirty bitmaps", EBUSY};
   const Snapshot* const found = find_snapshot(id_or_name);
-  if (found == nullptr)
-    co_return os_error(ENOENT, "Failed to load snapshot: No such file or directory");
+  if (found == nullptr) co_return os_error(ENOENT, "Failed to load snapshot");
   CO_TRY_OK(check_l1(geometry_, *found));
   const std::uint64_t size = found->size.value_or(size_);
   const L1 source{found->l1_table_offset, found->l1_size};

@@ -40,7 +40,8 @@ Task<Result<>> open_the_rest(Invocation& invocation, const image::Source& source
   if (header.crypt_method != 0) {
     const auto secret = context.secrets.find(source.key_secret);
     if (source.key_secret.empty())
-      co_return os_error(EINVAL, "Parameter 'encrypt.key-secret' is required for cipher");
+      co_return Error{ErrorClass::generic, "Parameter 'encrypt.key-secret' is required for cipher",
+                      EINVAL};
     if (secret == context.secrets.end())
       co_return Error{ErrorClass::generic, fmt::format("No secret with id '{}'", source.key_secret),
                       EINVAL};
