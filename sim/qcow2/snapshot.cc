@@ -39,7 +39,7 @@ std::string next_id(const std::vector<Snapshot>& snapshots) {
   return std::to_string(highest + 1);
 }
 
-Result<> check_l1(Geometry geometry, const Snapshot& snapshot) {
+Result<> check_snapshot_l1(Geometry geometry, const Snapshot& snapshot) {
   if (snapshot.l1_size > format::kL1BytesMax / format::kEntryBytes)
     return os_error(EFBIG, "Snapshot L1 table too large");
   if (geometry.within(snapshot.l1_table_offset) != 0 ||
@@ -152,7 +152,7 @@ Task<Result<>> Image::delete_snapshot(std::string name) {
   CO_TRY_OK(check_change({0}, 0));
   const Snapshot* const found = find_snapshot(name);
   if (found == nullptr) co_return os_error(ENOENT, "snapshot not found");
-  CO_TRY_OK(check_l1(geometry_, *found));
+  CO_TRY_OK(check_snapshot_l1(geometry_, *found));
   const auto held = co_await lock_landed({0}, INT64_MAX);
   co_return co_await while_dirty(
       drop_snapshot(static_cast<std::size_t>(found - snapshots_.data())));
@@ -185,7 +185,7 @@ Task<Result<>> Image::apply_snapshot(std::string id_or_name) {
     co_return Error{ErrorClass::generic, "Device has active dirty bitmaps", EBUSY};
   const Snapshot* const found = find_snapshot(id_or_name);
   if (found == nullptr) co_return os_error(ENOENT, "Failed to load snapshot");
-  CO_TRY_OK(check_l1(geometry_, *found));
+  CO_TRY_OK(check_snapshot_l1(geometry_, *found));
   const std::uint64_t size = found->size.value_or(size_);
   const L1 source{found->l1_table_offset, found->l1_size};
   if (size != size_) CO_TRY_OK(co_await resize(size, Preallocation::off));
