@@ -50,13 +50,14 @@ Task<void> Dumper::snapshots() {
     describe_place(record.problems, tree.l1, cluster_bytes());
     if (place + bytes > file_.size()) record.problems.emplace_back("beyond the end of the file");
     if (shown) begin(std::move(record));
-    if (traces())
-      use(ClusterUse::Kind::snapshot_table, place, bytes, fmt::format("snapshot table, {}", id));
     co_await l1(tree);
     if (traces()) co_await l2_tables(tree);
     place += align_up(bytes, 8);
     if (place > file_.size()) break;  // nothing but zeroes follows
   }
+  if (traces())
+    use(ClusterUse::Kind::snapshot_table, stored_.snapshots_offset,
+        place - stored_.snapshots_offset, "snapshot table");
 }
 
 Task<void> Dumper::bitmaps() {
