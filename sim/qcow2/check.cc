@@ -67,7 +67,34 @@ Task<Result<>> mark_clean(storage::Storage& file, const Header& header) {
 
 }  // namespace
 
+namespace {
+
+// Refuses what would make the file more than twice as long as it was.
+class AtMostDoubled final : public storage::Filter {
+ public:
+  explicit AtMostDoubled(std::shared_ptr<storage::Storage> next)
+      : Filter(std::move(next)), limit_(2 * size()) {}
+  Task<Result<>> write(std::uint64_t offset, Bytes from) override {
+    if (offset > limit_ || from.size() > limit_ - offset) co_return os_error(EFBIG);
+    co_return co_await next().write(offset, from);
+  }
+  Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override {
+    if (offset > limit_ || length > limit_ - offset) co_return os_error(EFBIG);
+    co_return co_await next().write_zeroes(offset, length, unmap);
+  }
+  Task<Result<>> truncate(std::uint64_t size) override {
+    if (size > limit_) co_return os_error(EFBIG);
+    co_return co_await next().truncate(size);
+  }
+
+ private:
+  std::uint64_t limit_;
+};
+
+}  // namespace
+
 Task<Result<CheckResult>> check(std::shared_ptr<storage::Storage> file, CheckOptions options) {
+  file = std::make_shared<AtMostDoubled>(std::move(file));
   CO_TRY(Header header, co_await read_header(*file, HeaderUse::check));
   CO_TRY(CheckResult result, co_await Checker(*file, header, options).run());
   if (options.repair == Repair::none) co_return result;
