@@ -178,7 +178,7 @@ class Amender {
   // The L2 tables that an L1 table refers to, whole and in order.
   template <class Visit>
   Task<Result<>> for_each_table(HostOffset l1, std::uint32_t entries, Visit visit) {
-    CO_TRY_OK(co_await image_.check_l1(l1, entries));
+    CO_TRY_OK(co_await image_.check_l2_tables(l1, entries));
     for (std::uint32_t i = 0; i < entries; ++i) {
       CO_TRY(const std::uint64_t entry,
              co_await image_.tables_.entry(l1 + i * format::kEntryBytes, Tables::Kind::l1));

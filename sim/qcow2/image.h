@@ -356,7 +356,7 @@ class Image {
   Result<> check_resize(std::uint64_t size, Preallocation preallocation) const;
   Task<Result<>> grow(std::uint64_t size, Preallocation preallocation);
   Task<Result<>> grow_l1(std::uint64_t entries);
-  Task<Result<>> check_l1(HostOffset l1, std::uint32_t entries);
+  Task<Result<>> check_l2_tables(HostOffset l1, std::uint32_t entries);
   Task<Result<>> zero_new(std::uint64_t from, std::uint64_t size);
   Task<Result<>> shrink(std::uint64_t size);
   Task<Result<>> crop_clusters(GuestCluster first, std::uint64_t end);

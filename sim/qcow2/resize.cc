@@ -144,7 +144,7 @@ Task<Result<>> Image::grow_l1(std::uint64_t entries) {
 
 // What goes over all L2 tables must not be made endless by an L1 table that names the same ones
 // again and again.  With lock_ held.
-Task<Result<>> Image::check_l1(HostOffset l1, std::uint32_t entries) {
+Task<Result<>> Image::check_l2_tables(HostOffset l1, std::uint32_t entries) {
   std::uint64_t tables = 0;
   for (std::uint32_t i = 0; i < entries; ++i) {
     CO_TRY(const std::uint64_t entry,
@@ -161,7 +161,7 @@ Task<Result<>> Image::shrink(std::uint64_t size) {
   const std::uint64_t first = align_up(size, cluster_size());
   const std::uint64_t end = std::max(size_, first);
   const auto held = co_await lock_landed({first}, end - first);
-  CO_TRY_OK(co_await check_l1(header_.l1_table_offset, header_.l1_size));
+  CO_TRY_OK(co_await check_l2_tables(header_.l1_table_offset, header_.l1_size));
   CO_TRY_OK(within("Failed to discard cropped clusters",
                    co_await crop_clusters(geometry_.cluster_of(GuestOffset{first}),
                                           geometry_.clusters_for(end))));
