@@ -74,11 +74,10 @@ Task<Result<>> Image::write_compressed_cluster(GuestOffset at, Bytes from) {
   if (old.compressed() || format_.placed(old)) co_return os_error(EIO);
   CO_TRY(const HostOffset host, co_await refcounts_.allocate_bytes(smaller->size()));
   const auto word = compressed_word(geometry_.cluster_bits, host, smaller->size());
-  Result<> usable = word ? may_write(host, smaller->size()) : Result<>(os_error(EFBIG));
-  if (!usable) {
+  if (!word) {
     const auto touched = touched_clusters(geometry_.cluster_bits, {host, smaller->size()});
-    (void)co_await refcounts_.release(touched.first, touched.count, false);
-    co_return usable;
+    CO_TRY_OK(co_await refcounts_.release(touched.first, touched.count, false));
+    co_return os_error(EFBIG);
   }
   ++inflated_.writes;
   inflated_.word = 0;
