@@ -117,13 +117,25 @@ TEST_F(CreateTest, SameBytesPreallocated) {
     expect_same({.size = 600000, .cluster_bits = 9, .refcount_order = 0, .preallocation = how});
     expect_same({.size = 1_MiB, .version = 2, .preallocation = how});
   }
+  for (const Preallocation how : {kMetadata, kFalloc})
+    for (const std::uint64_t size : {std::uint64_t{100000}, 1_MiB, 3_MiB + 512})
+      expect_same({.size = size, .extended_l2 = true, .preallocation = how});
+  expect_same({.size = 1_MiB,
+               .backing_file = "b",
+               .backing_format = "raw",
+               .extended_l2 = true,
+               .preallocation = kFalloc});
   expect_same({.size = 2_GiB, .preallocation = kMetadata});  // more than one L2 table and block
   expect_same({.size = 100_MiB, .cluster_bits = 12, .preallocation = kFalloc});
 }
 
 TEST_F(CreateTest, SameBytesWithADataFile) {
-  for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{100000}, 600_MiB})
-    expect_same({.size = size, .data_file = "data"});
+  for (const bool raw : {false, true})
+    for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{100000}, 600_MiB})
+      expect_same({.size = size, .data_file = "data", .data_file_raw = raw});
+  for (const Preallocation how :
+       {Preallocation::metadata, Preallocation::falloc, Preallocation::full})
+    expect_same({.size = 1_MiB, .preallocation = how, .data_file = "data"});
 }
 
 // Key and salts are chance, and so is the whole area; all around it is the same.

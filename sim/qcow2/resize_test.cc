@@ -131,6 +131,19 @@ TEST_F(ResizeTest, ALongerBackingFileStaysHidden) {
     expect_same(over("-o cluster_size=4k"), {{110_KiB + 512, how}, {1_MiB, how}});
 }
 
+TEST_F(ResizeTest, SubclustersAndDataFiles) {
+  for (const Preallocation how : {Preallocation::off, kMetadata, kFalloc}) {
+    expect_same(made("-o extended_l2=on x 100k", "-c 'write -P 1 3k 9k' -c 'write -z 70k 4k'"),
+                {{111_KiB, how}, {300_KiB, how}});
+    expect_same(made("-o data_file=d x 100k", "-c 'write -P 1 0 100k'"),
+                {{111_KiB, how}, {1_MiB, how}});
+  }
+  expect_same(made("-o extended_l2=on x 1M", "-c 'write -P 1 0 1M'"), {{100_KiB}, {2_MiB}});
+  expect_same(made("-o data_file=d x 1M", "-c 'write -P 1 0 1M'"), {{100_KiB}, {2_MiB}});
+  expect_same(made("-o data_file=d,data_file_raw=on x 1M", "-c 'write -P 1 0 1M'"),
+              {{100_KiB}, {2_MiB}});
+}
+
 TEST_F(ResizeTest, SnapshotsKeepTheirSize) {
   expect_same(made("x 4M", "-c 'write -P 1 0 4M'") + " && qemu-img snapshot -c one x",
               {{1_MiB}, {2_MiB}, {600_MiB}});
