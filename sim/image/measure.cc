@@ -90,7 +90,8 @@ Task<Result<Measure>> measure_qcow2(qcow2::CreateOptions options, Layer* source)
   const qcow2::Geometry geometry{options.cluster_bits, options.extended_l2};
   const std::uint64_t cluster = geometry.cluster_bytes();
   const std::uint64_t size = align_up(source != nullptr ? source->size() : options.size, cluster);
-  if (geometry.l1_entries_for(size) * kEntryBytes > qcow2::format::kL1BytesMax)
+  // QEMU looks at a size that was given, not at that of an image (measured on 7.2).
+  if (source == nullptr && geometry.l1_entries_for(size) * kEntryBytes > qcow2::format::kL1BytesMax)
     co_return Error{ErrorClass::generic,
                     "The image size is too large (try using a larger cluster size)", EFBIG};
   std::uint64_t luks = 0;

@@ -28,9 +28,9 @@ std::uint64_t count_used(Bytes block, std::uint64_t width, std::uint64_t entries
 Task<Result<bool>> is_preallocated(storage::Storage& file, const qcow2::Header& header) {
   const qcow2::Geometry geometry = header.geometry();
   const std::uint64_t clusters = geometry.clusters_for(file.size());
-  const std::uint64_t stored = geometry.clusters_for(file.allocated());
-  const std::uint64_t most = std::max(stored * 10 / 9, stored + 2);
-  if (clusters <= most) co_return false;
+  const std::uint64_t stored = file.allocated() / geometry.cluster_bytes();
+  const std::uint64_t enough = std::max(stored * 10 / 9, stored + 2);
+  if (clusters < enough) co_return false;
   const std::uint64_t width = std::uint64_t{1} << header.refcount_order;
   const std::uint64_t entries = geometry.cluster_bytes() * 8 / width;
   const std::uint64_t table_entries =
@@ -40,14 +40,14 @@ Task<Result<bool>> is_preallocated(storage::Storage& file, const qcow2::Header& 
   std::vector<std::byte> block(geometry.cluster_bytes());
   CO_TRY_OK(co_await file.read(header.refcount_table_offset.value, table));
   std::uint64_t used = 0;
-  for (std::uint64_t i = 0; i * qcow2::format::kEntryBytes < table.size() && used <= most; ++i) {
+  for (std::uint64_t i = 0; i * qcow2::format::kEntryBytes < table.size() && used < enough; ++i) {
     const std::uint64_t at = load_be<std::uint64_t>(table, i * qcow2::format::kEntryBytes) &
                              qcow2::format::kBlockOffsetMask;
     if (at == 0 || at >= file.size()) continue;
     CO_TRY_OK(co_await file.read(at, block));
     used += count_used(block, width, std::min(entries, clusters - i * entries));
   }
-  co_return used > most;
+  co_return used >= enough;
 }
 
 }  // namespace sim::image
