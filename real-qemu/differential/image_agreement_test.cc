@@ -158,7 +158,8 @@ TEST_P(ImageAgreement, BothMakeItAndSayTheSameOfIt) {
   ASSERT_TRUE(make(ours(), made_by_us));
   std::string difference;
   const bool same = same_files(made_by_us, made_by_them, difference);
-  if (recipe.same_bytes) EXPECT_TRUE(same) << difference;
+  if (recipe.same_bytes)
+    EXPECT_TRUE(same) << difference << fmt::format("{}", fmt::join(recipe.lines, "\n"));
 
   const Observation they_of_theirs = observe(theirs(), recipe, made_by_them, "they");
   const Observation we_of_theirs = observe(ours(), recipe, made_by_them, "we");

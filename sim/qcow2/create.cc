@@ -135,7 +135,7 @@ Task<Result<>> write_empty(storage::Storage& file, Header& header) {
   const Geometry geometry = header.geometry();
   CO_TRY(const std::vector<std::byte> bytes, serialise_header(header));
   CO_TRY_OK(co_await file.truncate(0));
-  CO_TRY_OK(co_await file.truncate(geometry.start_of(HostCluster{3}).value));
+  CO_TRY_OK(co_await file.write_zeroes(0, geometry.start_of(HostCluster{3}).value, false));
   std::array<std::byte, 8> entry{};
   store_be(MutableBytes(entry), 0, geometry.start_of(HostCluster{2}).value);
   CO_TRY_OK(co_await file.write(header.refcount_table_offset.value, entry));

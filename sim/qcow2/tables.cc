@@ -132,9 +132,7 @@ Task<Result<>> Tables::set_entry(HostOffset at, std::uint64_t value, Kind kind) 
 
 Task<Result<>> Tables::make_zero(HostOffset start, std::uint64_t clusters) {
   forget(start, clusters);
-  const std::uint64_t length = clusters << geometry_.cluster_bits;
-  if (start.value >= file_.size()) co_return co_await file_.truncate(start.value + length);
-  co_return co_await file_.write_zeroes(start.value, length, false);
+  co_return co_await file_.write_zeroes(start.value, clusters << geometry_.cluster_bits, false);
 }
 
 void Tables::forget(HostOffset start, std::uint64_t clusters) {

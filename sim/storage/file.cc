@@ -93,20 +93,26 @@ Result<> RealFile::zero_now(std::uint64_t offset, std::uint64_t length, bool unm
   return ok();
 }
 
-// Lets the file grow by zeroes for which there is space, as QEMU does; false if the file system
-// cannot.
-static bool grow_with_space(int descriptor, std::uint64_t offset, std::uint64_t length) {
-  return retry([&] {
-           return ::fallocate(descriptor, FALLOC_FL_ZERO_RANGE, static_cast<off_t>(offset),
-                              static_cast<off_t>(length));
-         }) == 0;
+// Zeroes that take up their space, as QEMU makes them: by one call where the file system has it
+// (tmpfs has not), else by a hole that is filled again.  The file grows.  False: neither works.
+static bool zero_with_space(int descriptor, std::uint64_t offset, std::uint64_t length) {
+  const auto allocate = [=](int mode) {
+    return retry([=] {
+             return ::fallocate(descriptor, mode, static_cast<off_t>(offset),
+                                static_cast<off_t>(length));
+           }) == 0;
+  };
+  if (allocate(FALLOC_FL_ZERO_RANGE)) return true;
+  if (errno != EOPNOTSUPP && errno != ENOSYS) return false;
+  return allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE) && allocate(0);
 }
 
 Task<Result<>> RealFile::write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) {
   if (!possible(offset, length)) co_return os_error(EFBIG);
+  if (length == 0) co_return ok();
+  if (!unmap && zero_with_space(descriptor_, offset, length)) co_return ok();
   const std::uint64_t present = size();
-  if (length > 0 && offset + length > present) {  // what is new reads as zeroes
-    if (!unmap && grow_with_space(descriptor_, offset, length)) co_return ok();
+  if (offset + length > present) {  // what is new reads as zeroes
     if (retry([&] { return ::ftruncate(descriptor_, static_cast<off_t>(offset + length)); }) < 0)
       co_return os_error(errno);
     length = offset < present ? present - offset : 0;
