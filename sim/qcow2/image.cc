@@ -291,6 +291,7 @@ Task<Result<>> Image::close() {
   CO_TRY_OK(co_await flush());
   if (!header_.is_dirty()) co_return ok();
   const auto held = co_await lock_.lock();
+  if (stays_dirty_) co_return co_await tables_.flush();
   co_return co_await mark_clean();
 }
 

@@ -382,6 +382,7 @@ class Image {
   std::vector<Snapshot> snapshots_;
   std::uint64_t snapshot_table_bytes_ = 0;  // of the table in the file
   bool half_changed_ = false;               // snapshot.cc: counts and flags may not agree
+  bool stays_dirty_ = false;                // they may not since an operation failed
   std::vector<BitmapInfo> bitmaps_;
   // The bits of each, in the same order.
   struct BitmapBits {

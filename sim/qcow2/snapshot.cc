@@ -58,14 +58,18 @@ Task<Result<>> Image::store_features(std::uint64_t features) {
   co_return co_await file_->flush();
 }
 
-// Runs `change` while the file says that counts may be wrong.  It stays said after a failure that
-// left them half changed.
+// Runs `change` while the file says that counts may be wrong.  After a failure that left them half
+// changed it stays said, whatever follows, until the image is opened again.
 Task<Result<>> Image::while_dirty(Task<Result<>> change) {
   const bool marked = header_.version >= 3 && !header_.is_dirty();
   if (marked)
     CO_TRY_OK(co_await store_features(header_.incompatible_features | format::kIncompatibleDirty));
+  half_changed_ = false;
   auto done = co_await std::move(change);
-  if (marked && !(std::exchange(half_changed_, false) && !done)) {
+  if (!done && half_changed_ && header_.version >= 3) {
+    header_.incompatible_features |= format::kIncompatibleDirty;
+    stays_dirty_ = true;
+  } else if (marked) {
     auto cleared = co_await store_features(header_.incompatible_features);
     if (done) done = std::move(cleared);
   }
@@ -133,10 +137,12 @@ Task<Result<>> Image::replace_snapshot_table() {
   CO_TRY(const std::vector<std::byte> now, serialise_snapshots(snapshots_, size_));
   snapshot_table_bytes_ = now.size();
   learn_areas();
-  // A count that is 0 already is damage of before; the new table is in place all the same.
-  if (old_bytes != 0)
-    (void)co_await refcounts_.release(geometry_.cluster_of(old), geometry_.clusters_for(old_bytes),
-                                      true);
+  if (old_bytes != 0) {
+    auto released = co_await refcounts_.release(geometry_.cluster_of(old),
+                                                geometry_.clusters_for(old_bytes), true);
+    // A count that is 0 already is damage of before; the new table is in place all the same.
+    if (!released && released.error().number != EINVAL) co_return released;
+  }
   co_return co_await tables_.flush();
 }
 
