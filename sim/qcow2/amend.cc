@@ -132,6 +132,10 @@ class Amender {
   }
 
   Task<Result<>> change_header() {
+    if (!options_.lazy_refcounts.value_or(true)) {
+      const auto held = co_await image_.lock_.lock();
+      CO_TRY_OK(co_await stop_deferring_counts());
+    }
     Header changed = header();
     if (options_.data_file_raw && !*options_.data_file_raw)
       changed.autoclear_features &= ~format::kAutoclearRawDataFile;
@@ -140,7 +144,16 @@ class Amender {
       changed.compatible_features &= ~format::kCompatibleLazyRefcounts;
       if (*options_.lazy_refcounts) changed.compatible_features |= format::kCompatibleLazyRefcounts;
     }
-    co_return co_await store(std::move(changed));
+    CO_TRY_OK(co_await store(std::move(changed)));
+    if (options_.lazy_refcounts) image_.lazy_refcounts_ = *options_.lazy_refcounts;
+    co_return ok();
+  }
+
+  // Counts that were put off are written, and later ones are not put off.  With lock_ held.
+  Task<Result<>> stop_deferring_counts() {
+    image_.lazy_refcounts_ = false;
+    if (header().is_dirty()) co_return co_await image_.mark_clean();
+    co_return ok();
   }
 
   Task<Result<>> downgrade() {
@@ -152,6 +165,7 @@ class Amender {
       CO_TRY_OK(co_await expand(header().l1_table_offset, header().l1_size));
       for (const Snapshot& snapshot : image_.snapshots_)
         CO_TRY_OK(co_await expand(snapshot.l1_table_offset, snapshot.l1_size));
+      CO_TRY_OK(co_await stop_deferring_counts());
       CO_TRY_OK(co_await image_.tables_.flush());
     }
     Header changed = header();

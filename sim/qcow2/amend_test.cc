@@ -2,6 +2,7 @@
 
 #include "sim/qcow2/amend.h"
 
+#include <array>
 #include <filesystem>
 
 #include "sim/qcow2/image.h"
@@ -88,6 +89,30 @@ TEST_F(AmendTest, NamesSizesAndLazyRefcounts) {
   expect_same(made("x 1M"), "size=0,data_file_raw=off", {.size = 0, .data_file_raw = false});
   expect_same(made("-b b -F raw x"), "backing_file=b,backing_fmt=raw",
               {.backing_file = "b", .backing_format = "raw"});
+}
+
+// What was written before has its counts in the file, and what is written after gets them at once.
+TEST_F(AmendTest, WithoutLazyRefcountsNothingIsLeftToCount) {
+  const std::array<AmendOptions, 2> without = {AmendOptions{.lazy_refcounts = false},
+                                               AmendOptions{.version = 2}};
+  for (const AmendOptions& options : without) {
+    must("qemu-img create -q -f qcow2 -o lazy_refcounts=on x 1M");
+    auto file = std::make_shared<storage::MemoryFile>();
+    file->write_now(0, testing::contents(directory_ / "x"));
+    auto image = *run(world_, Image::open(world_, file, OpenOptions{.writable = true}));
+    const std::vector<std::byte> data(64_KiB, std::byte{7});
+    ASSERT_TRUE(run(world_, image->write({0}, data)).ok());
+    ASSERT_TRUE(image->header().is_dirty());
+    ASSERT_TRUE(run(world_, amend(*image, options)).ok());
+    for (const std::uint64_t at : {std::uint64_t{0}, 128_KiB}) {
+      ASSERT_TRUE(run(world_, image->write({at}, data)).ok());
+      ASSERT_TRUE(run(world_, image->flush()).ok());
+      EXPECT_FALSE(run(world_, read_header(*file, false))->is_dirty());
+      testing::save(*file, directory_ / "y");
+      must("qemu-img check -q -f qcow2 y");
+    }
+    ASSERT_TRUE(run(world_, image->close()).ok());
+  }
 }
 
 TEST_F(AmendTest, RefusalsHaveQemusWords) {

@@ -180,9 +180,11 @@ TEST_F(FeaturesTest, WhereStructuresWereCanBeWritten) {
     expect_written(run(world_, image->create_snapshot({.name = name})));
     expect_written(run(world_, image->add_bitmap(name, 16, true)));
   }
-  expect_written(run(world_, image->apply_snapshot("b")));
-  expect_written(run(world_, image->delete_snapshot("a")));
   expect_written(run(world_, image->remove_bitmap("b")));
+  expect_written(run(world_, image->delete_snapshot("a")));
+  expect_written(run(world_, image->remove_bitmap("a")));
+  expect_written(run(world_, image->remove_bitmap("c")));
+  expect_written(run(world_, image->apply_snapshot("b")));
   expect_written(run(world_, image->delete_snapshot("c")));
   EXPECT_TRUE(run(world_, image->close()).ok());
   EXPECT_FALSE(image->header().is_corrupt());

@@ -343,6 +343,7 @@ class Image {
   Task<Result<>> give_back(const Piece& piece);
 
   // zero.cc
+  Task<Result<>> zero_sectors(GuestOffset at, std::uint64_t length, bool unmap);
   Task<Result<>> zero_range(GuestOffset at, std::uint64_t length, bool unmap);
   Task<Result<bool>> zero_aligned(GuestOffset at, std::uint64_t length, bool unmap);
   Task<Result<bool>> zero_part(GuestOffset at, std::uint64_t length, bool unmap);

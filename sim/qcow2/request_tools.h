@@ -174,7 +174,12 @@ class SameRequests : public WithQemu {
   // QEMU's view of our file.
   void expect_clean() {
     save(*ours_, directory_ / "ours.qcow2");
-    must("qemu-img check -q -f qcow2 ours.qcow2");
+    if (!encrypted_) {
+      must("qemu-img check -q -f qcow2 ours.qcow2");
+      return;
+    }
+    must("qemu-img check -q" + secret() +
+         " --image-opts driver=qcow2,encrypt.key-secret=s,file.filename=ours.qcow2");
   }
 
   static std::shared_ptr<storage::MemoryFile> load(const std::string& path) {

@@ -45,6 +45,9 @@ Task<Result<>> Image::resize(std::uint64_t size, Preallocation preallocation) {
   CO_TRY_OK(check_change({0}, 0));
   CO_TRY_OK(check_resize(size, preallocation));
   CO_TRY_OK(bitmaps_allow_resize());
+  // QEMU: all of a raw data file is referred to.
+  if (header_.has_raw_data_file() && size > size_ && preallocation == Preallocation::off)
+    preallocation = Preallocation::metadata;
   if (size < size_) {
     CO_TRY_OK(co_await shrink(size));
   } else {

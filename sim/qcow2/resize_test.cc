@@ -71,7 +71,7 @@ class ResizeTest : public testing::WithQemu {
       ASSERT_EQ(testing::difference(*file, directory_ / "x"), "");
       if (data) ASSERT_EQ(testing::difference(*data, directory_ / "d"), "");
     }
-    EXPECT_EQ(testing::run_command("qemu-img check -f qcow2 " + (directory_ / "x")).status, 0);
+    must("qemu-img check -q -f qcow2 x");
   }
 
   static std::string made(const std::string& options, const std::string& commands = "") {
