@@ -75,7 +75,7 @@ class PowerCutTest : public ::testing::TestWithParam<Shape> {
   // change lost or kept, each moment, and some drawn.
   void cut_here(PowerCut& cut, const std::vector<Op>& ops) {
     constexpr std::size_t kAllSubsets = 5;
-    constexpr int kDrawn = 6;
+    constexpr int kDrawn = 3;
     found_.clear();
     const std::size_t count = cut.unflushed();
     std::set<std::vector<bool>> tries;
