@@ -54,6 +54,7 @@ int not_in_this_version(const std::string& command) {
 
 int main(int argc, char** argv) {
   (void)std::signal(SIGPIPE, SIG_IGN);
+  (void)std::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit of the process is an error
   // The fake QEMU as a program is a link to this one.
   const std::string_view program = argc > 0 ? argv[0] : "";
   if (program.substr(program.rfind('/') + 1) == "understudy-qemu")

@@ -151,10 +151,10 @@ TEST_P(Hostile, NothingIsTouchedAndTheVerdictIsQemusOrAListedStricterOne) {
     fs::remove(here("out.qcow2"));
     ASSERT_EQ(snapshot(), before) << key << " has changed a file";
     if (real.hung || real.signal != 0) continue;  // no verdict; ours was given above
-    EXPECT_TRUE(agrees(GetParam().name, key, strict.code, real.code, false))
+    EXPECT_TRUE(agrees(key, strict, real.code, false))
         << key << ": we say " << strict.code << ": " << strict.err << strict.out
         << "\nqemu-img says " << real.code << ": " << real.err << real.out;
-    EXPECT_TRUE(agrees(GetParam().name, key, lax.code, real.code, true))
+    EXPECT_TRUE(agrees(key, lax, real.code, true))
         << key << " --lax: we say " << lax.code << ": " << lax.err << lax.out << "\nqemu-img says "
         << real.code << ": " << real.err << real.out;
   }
@@ -195,6 +195,13 @@ TEST_P(Hostile, ARepairThatEndsWellIsOne) {
 
 INSTANTIATE_TEST_SUITE_P(Images, Hostile, ::testing::ValuesIn(hostile_images()),
                          [](const auto& tested) { return tested.param.name; });
+
+TEST(HostileRules, AreThoseOfTheDocument) {
+  std::ifstream in(fs::path(UNDERSTUDY_SOURCE_DIR) / "docs/stricter-than-qemu.md");
+  const std::string document{std::istreambuf_iterator<char>(in), {}};
+  for (const StricterRule& rule : stricter_rules())
+    EXPECT_NE(document.find(rule.row), std::string::npos) << rule.row;
+}
 
 TEST(HostileRecipes, AreAtLeast300) { EXPECT_GE(hostile_images().size(), 300U); }
 

@@ -1,43 +1,37 @@
 #include "real-qemu/differential/stricter.h"
 
 #include <algorithm>
-#include <array>
-#include <string_view>
 
 namespace differential {
 
-namespace {
-
-// A rule of docs/stricter-than-qemu.md and the images it makes us refuse: names, or beginnings of
-// names that end in '*'.
-struct Rule {
-  std::string_view image;
-  std::string_view reason;
-};
-
-// Refused, where qemu-img goes on.
-constexpr std::array<Rule, 1> kStricter = {{
-    {"name_absolute", "names outside"},
-}};
-
-bool listed(const std::string& image) {
-  return std::ranges::any_of(kStricter, [&](const Rule& rule) {
-    return rule.image.ends_with('*')
-               ? image.starts_with(rule.image.substr(0, rule.image.size() - 1))
-               : image == rule.image;
-  });
+const std::vector<StricterRule>& stricter_rules() {
+  static const std::vector<StricterRule> all = {
+      {"must lie beneath the directory of the image", "which is outside of it"},
+      {"names inside an image are refused", "inside an image"},
+      {"whose format the image does not record", "has no recorded format"},
+      {"that is twice in a chain", "twice in"},
+      {"Only regular files are opened", "not a regular file"},
+      {"whose iterations exceed", "iterations"},
+      {"must begin in the file", "beyond the end of the file"},
+      {"do not wrap around at 32 bits", "overlaps"},
+      {"Tables and bits of bitmaps must begin within the file", "beyond the end of the file"},
+      {"Bitmap tables take at most", "Bitmap"},
+      {"A check ends with an error after", "check"},
+  };
+  return all;
 }
 
-}  // namespace
-
-bool agrees(const std::string& image, const std::string& question, int ours, int theirs, bool lax) {
+bool agrees(std::string_view question, const Ran& ours, int theirs, bool lax) {
   // check: 0 clean, 3 leaks and 2 corrupt are findings; anything else is a refusal.
   const auto accepted = [&](int code) {
     return code == 0 || (question == "check" && (code == 2 || code == 3));
   };
-  if (question == "check" && accepted(ours) && accepted(theirs)) return ours == theirs;
-  if (accepted(ours) == accepted(theirs)) return true;
-  return !lax && !accepted(ours) && listed(image);
+  if (question == "check" && accepted(ours.code) && accepted(theirs)) return ours.code == theirs;
+  if (accepted(ours.code) == accepted(theirs)) return true;
+  return !lax && !accepted(ours.code) &&
+         std::ranges::any_of(stricter_rules(), [&](const StricterRule& rule) {
+           return ours.err.find(rule.refusal) != std::string::npos;
+         });
 }
 
 }  // namespace differential

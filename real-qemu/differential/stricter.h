@@ -1,15 +1,26 @@
-// Which verdicts on hostile images may differ from qemu-img's, and why: docs/stricter-than-qemu.md
-// as a table for the tests.
+// Which verdicts on hostile images may differ from qemu-img's: docs/stricter-than-qemu.md as a
+// table for the tests.
 
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <vector>
+
+#include "real-qemu/differential/shell.h"
 
 namespace differential {
 
-// True if our exit code for a question ("info", "check", "map", "convert") says the same as
-// qemu-img's (both accept or both refuse), or if the difference is listed.  `lax`: what may differ
-// with --lax.
-bool agrees(const std::string& image, const std::string& question, int ours, int theirs, bool lax);
+// A rule of the document, by words of its row, and what a refusal by it says on standard error.
+struct StricterRule {
+  std::string_view row;
+  std::string_view refusal;
+};
+const std::vector<StricterRule>& stricter_rules();
+
+// True if our answer to a question ("info", "check", "map", "convert") gives the verdict of
+// qemu-img's exit code (both accept or both refuse), or if it refuses by a rule of the document.
+// With `lax` no rule counts.
+bool agrees(std::string_view question, const Ran& ours, int theirs, bool lax);
 
 }  // namespace differential

@@ -103,9 +103,10 @@ Task<Result<Copier::Run>> Copier::run_at(std::uint64_t at) {
   if (options_.over_backing && at < behind) length = std::min(length, behind - at);
   const auto found = co_await status(place, at, length);
   if (!found)
-    co_return os_error(
-        found.error().number,
-        fmt::format("error while reading block status at offset {}", at - place.start));
+    co_return Error{ErrorClass::generic,
+                    fmt::format("error while reading block status at offset {}: {}",
+                                at - place.start, found.error().desc),
+                    found.error().number};
   Run run{.end = at + std::min(length, align_up(found->status.length, kSector))};
   // A run that ends within a cluster of the source would make for more reads than need be.
   const std::uint64_t unit = std::max(place.source->cluster_size(), kSector);

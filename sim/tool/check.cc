@@ -9,6 +9,7 @@
 
 #include "sim/image/recognise.h"
 #include "sim/image/source.h"
+#include "sim/qcow2/bitmap.h"
 #include "sim/qcow2/encryption.h"
 #include "sim/tool/invocation.h"
 
@@ -29,6 +30,9 @@ Task<Result<>> open_the_rest(Invocation& invocation, const image::Source& source
                              storage::Storage& file) {
   const image::Context& context = invocation.context();
   CO_TRY(const qcow2::Header header, co_await qcow2::read_header(file, qcow2::HeaderUse::check));
+  // A directory that cannot be read is the check's to report; a table behind it is refused here.
+  if (const auto bitmaps = co_await qcow2::read_bitmaps(file, header))
+    CO_TRY_OK(co_await qcow2::check_bitmap_tables(file, header, *bitmaps, context.policy.lax));
   const std::string path = image::absolute(context, source.filename);
   if (header.has_data_file()) {
     const std::string& name = source.data_file.empty() ? header.data_file : source.data_file;
