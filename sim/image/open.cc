@@ -133,6 +133,8 @@ class Opener {
     if (header.has_data_file()) {
       CO_TRY(place.data_file, open_data_file(source, place.data_name, path));
       options.data_file = place.data_file;
+    } else if (header.has_raw_data_file() && !request_.metadata_only) {
+      co_return refusal("data-file-raw requires a data file");
     }
     if (request_.metadata_only) {
       CO_TRY_OK(co_await qcow2::read_luks(*file, header));  // QEMU checks it, key or no key

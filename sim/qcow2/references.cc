@@ -50,7 +50,7 @@ void Checker::refer(std::uint64_t offset, std::uint64_t bytes, std::uint64_t tim
   if (bytes == 0) return;
   const std::uint64_t cluster = geometry_.cluster_bytes();
   const auto end = checked_add(offset, bytes);
-  if (!end || *end >= file_bytes_ + cluster) {
+  if (!end || *end >= align_up(file_bytes_, format::kSector) + cluster) {  // QEMU's length of it
     say("ERROR: counting reference for region exceeding the end of the file by one cluster or "
         "more: offset {:#x} size {:#x}",
         offset, bytes);

@@ -41,6 +41,8 @@ Task<Result<>> open_the_rest(Invocation& invocation, const image::Source& source
     if (auto opened = context.files.open(data_path, storage::Access::read_only); !opened)
       co_return os_error(opened.error().number, fmt::format("Could not open '{}'", name));
   }
+  if (!header.has_data_file() && header.has_raw_data_file())
+    co_return Error{ErrorClass::generic, "data-file-raw requires a data file", EINVAL};
   if (header.crypt_method != 0) {
     const auto secret = context.secrets.find(source.key_secret);
     if (source.key_secret.empty())
