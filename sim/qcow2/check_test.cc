@@ -124,6 +124,14 @@ class CheckTest : public testing::WithQemu {
     return report;
   }
 
+  // From QEMU's `x`, which stores bitmaps anew whenever it closes an image.
+  std::string difference(const storage::MemoryFile& file, const std::string& kind) {
+    if (kind != "bitmap") return testing::difference(file, directory_ / "x");
+    testing::save(file, directory_ / "y");
+    must("qemu-io -f qcow2 -c 'read 0 1' y");
+    return testing::difference(*load(directory_ / "y"), directory_ / "x");
+  }
+
   static Json numbers(const CheckResult& result) {
     Json json = {{"filename", "x"}, {"format", "qcow2"}, {"check-errors", result.check_errors}};
     const auto add = [&json](const char* name, std::uint64_t value) {
@@ -152,6 +160,7 @@ const std::vector<Damage>& damages() {
       {"data file", "data", {}},
       {"compressed", "compressed", {}},
       {"snapshots", "snapshots", {}},
+      {"bitmap", "bitmap", {}},
       {"small clusters", "small", {}},
       {"wide counts", "wide", {}},
       {"L1: unaligned", "plain", {{kL1, kCopied | 0x40200}}},
@@ -246,7 +255,7 @@ TEST_F(CheckTest, RepairsWhatQemuRepairs) {
       EXPECT_EQ(actual.text, expected.text);
       EXPECT_EQ(actual.status, expected.status);
       if (!actual.numbers.is_null()) EXPECT_EQ(actual.numbers, expected.numbers);
-      EXPECT_EQ(testing::difference(*file, directory_ / "x"), "");
+      EXPECT_EQ(difference(*file, each.image), "");
     }
   }
 }
