@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <iostream>
 #include <optional>
@@ -37,6 +38,12 @@ static std::optional<std::string> next_line() {
   return line;
 }
 
+static std::int64_t utc_offset(std::uint64_t seconds) {
+  const auto time = static_cast<std::time_t>(seconds);
+  std::tm local = {};
+  return ::localtime_r(&time, &local) != nullptr ? local.tm_gmtoff : 0;
+}
+
 int image_command(const std::vector<std::string>& arguments) {
   sim::storage::RealFiles files;
   std::error_code error;
@@ -59,6 +66,7 @@ int image_command(const std::vector<std::string>& arguments) {
           },
       .random = fill_with_random,
       .read_line = next_line,
+      .utc_offset = utc_offset,
   };
   const int code = sim::tool::run_tool(surroundings, arguments);
   if (std::fflush(stdout) != 0 && code == 0) return 1;  // the output was lost

@@ -8,6 +8,7 @@
 
 #include "sim/base/size.h"
 #include "sim/base/text.h"
+#include "sim/crypto/luks_keys.h"
 #include "sim/image/options.h"
 
 namespace sim::image {
@@ -82,24 +83,26 @@ Result<bool> read_encryption(const std::string& name, const std::string& value,
                              qcow2::EncryptOptions& options, Encryption& encryption) {
   const std::string member = name.substr(std::string_view("encrypt.").size());
   encryption.any = true;
-  if (member == "format")
+  if (member == "iter-time") {
+    TRY(const std::uint64_t milliseconds, number_of(name, value));
+    options.iterations = crypto::iterations_for(milliseconds);
+  } else if (member == "format") {
     encryption.format = value;
-  else if (member == "key-secret")
+  } else if (member == "key-secret") {
     encryption.key_secret = value;
-  else if (member == "cipher-alg")
+  } else if (member == "cipher-alg") {
     options.cipher_alg = value;
-  else if (member == "cipher-mode")
+  } else if (member == "cipher-mode") {
     options.cipher_mode = value;
-  else if (member == "ivgen-alg")
+  } else if (member == "ivgen-alg") {
     options.ivgen_alg = value;
-  else if (member == "ivgen-hash-alg")
+  } else if (member == "ivgen-hash-alg") {
     options.ivgen_hash_alg = value;
-  else if (member == "hash-alg")
+  } else if (member == "hash-alg") {
     options.hash_alg = value;
-  else if (member == "iter-time")  // how long QEMU measures; here it is no matter of time
-    TRY_OK(number_of(name, value));
-  else
+  } else {
     return false;
+  }
   return true;
 }
 

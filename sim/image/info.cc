@@ -158,7 +158,7 @@ Task<Result<Json>> image_info(Layer& layer) {
   co_return info;
 }
 
-std::string info_text(Layer& layer, const Json& info) {
+std::string info_text(Layer& layer, const Json& info, const UtcOffset& utc_offset) {
   const auto text_of = [&](const char* key) { return info.value(key, std::string()); };
   std::string text =
       fmt::format("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n",
@@ -176,7 +176,7 @@ std::string info_text(Layer& layer, const Json& info) {
       text += fmt::format("backing file format: {}\n", text_of("backing-filename-format"));
   }
   if (info.contains("snapshots"))
-    text += "Snapshot list:\n" + snapshot_table(layer.qcow2()->snapshots());
+    text += "Snapshot list:\n" + snapshot_table(layer.qcow2()->snapshots(), utc_offset);
   if (info.contains("format-specific"))
     text += "Format specific information:\n" + dump(info["format-specific"]["data"], 1);
   return text;

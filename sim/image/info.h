@@ -7,6 +7,7 @@
 #include "sim/base/json.h"
 #include "sim/base/result.h"
 #include "sim/image/layer.h"
+#include "sim/image/texts.h"
 #include "sim/qcow2/snapshot.h"
 #include "sim/world/task.h"
 
@@ -20,6 +21,6 @@ Task<Result<Json>> image_info(Layer& layer);
 Json snapshot_info(const qcow2::Snapshot& snapshot);
 
 // The same as text, in qemu-img's order and words.
-std::string info_text(Layer& layer, const Json& info);
+std::string info_text(Layer& layer, const Json& info, const UtcOffset& utc_offset);
 
 }  // namespace sim::image

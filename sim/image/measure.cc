@@ -1,6 +1,7 @@
 #include "sim/image/measure.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "sim/qcow2/encryption.h"
 #include "sim/qcow2/format.h"
@@ -67,15 +68,24 @@ std::uint64_t bitmap_bytes(const qcow2::Image& image, std::uint64_t cluster) {
   return bytes + align_up(directory, cluster);
 }
 
-// The options are tried on an empty image: what refuses them is in one place.
+// The options are tried on an empty image: what refuses them is in one place.  But QEMU measures
+// version 2 with what only version 3 has, except for widths of counts.
 Task<Result<>> check_options(qcow2::CreateOptions options) {
+  const std::uint32_t version = std::exchange(options.version, 3);
   options.size = 0;
   options.preallocation = qcow2::Preallocation::off;
   options.data_file.clear();
   options.data_file_raw = false;
   options.encrypt = {};
   storage::MemoryFile file;
-  co_return co_await qcow2::create(file, std::move(options));
+  const bool usual_width = options.refcount_order == qcow2::format::kRefcountOrderDefault;
+  CO_TRY_OK(co_await qcow2::create(file, std::move(options)));
+  if (version < 3 && !usual_width)
+    co_return Error{ErrorClass::generic,
+                    "Different refcount widths than 16 bits require compatibility level 1.1 or "
+                    "above (use compat=1.1 or greater)",
+                    EINVAL};
+  co_return ok();
 }
 
 }  // namespace

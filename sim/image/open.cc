@@ -97,6 +97,7 @@ class Opener {
       std::vector<std::byte> start(std::min<std::uint64_t>(kRecogniseBytes, file->size()));
       CO_TRY_OK(co_await file->read(0, start));
       format = recognise(start);
+      if (format == "raw" && writable()) warn_of_raw(context_, source.filename);
     }
     if (format == "raw" || format == "file") {
       if (!request_.snapshot.empty() && layers_.empty())
@@ -123,6 +124,7 @@ class Opener {
   Task<Result<std::unique_ptr<Layer>>> open_qcow2(const Source& source, const std::string& path,
                                                   std::shared_ptr<storage::Storage> file) {
     CO_TRY(const qcow2::Header header, co_await qcow2::read_header(*file, writable()));
+    warn_of_bitmaps(context_, header);
     qcow2::OpenOptions options{.writable = writable(), .lax = context_.policy.lax};
     if (layers_.empty()) options.snapshot = request_.snapshot;
     Layer::Place place{.path = path,
@@ -206,6 +208,30 @@ class Opener {
 Task<Result<std::unique_ptr<Layer>>> open_chain(const Context& context, OpenRequest request) {
   Opener opener(context, request);
   co_return co_await opener.open();
+}
+
+void warn_of_raw(const Context& context, const std::string& name) {
+  if (!context.warn) return;
+  context.warn(
+      fmt::format("WARNING: Image format was not specified for '{}' and probing guessed raw.\n"
+                  "         Automatically detecting the format is dangerous for raw images, write "
+                  "operations on "
+                  "block 0 will be restricted.\n"
+                  "         Specify the 'raw' format explicitly to remove the restrictions.",
+                  name));
+}
+
+void warn_of_bitmaps(const Context& context, const qcow2::Header& header) {
+  if (!header.drops_bitmaps || !context.warn) return;
+  context.warn(
+      "warning: a program lacking bitmap support modified this file, so all bitmaps are now "
+      "considered inconsistent\n"
+      "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix.");
+}
+
+std::string reason_of(const Error& error, const std::string& filename) {
+  const std::string prefix = fmt::format("Could not open '{}': ", filename);
+  return error.desc.starts_with(prefix) ? error.desc.substr(prefix.size()) : error.desc;
 }
 
 }  // namespace sim::image

@@ -2,9 +2,11 @@
 
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sim/base/result.h"
@@ -47,12 +49,22 @@ struct Context {
   storage::FileSystem& files;
   std::string working_directory;  // absolute
   Policy policy;
-  std::map<std::string, std::string> secrets;  // --object secret: id to text
+  std::map<std::string, std::string> secrets;       // --object secret: id to text
+  std::function<void(std::string_view)> warn = {};  // gets QEMU's warnings; may be empty
 };
+
+// A name without a format is opened for writing and taken as raw.
+void warn_of_raw(const Context& context, const std::string& name);
+// The header shows that bitmaps were left alone while the image was changed.
+void warn_of_bitmaps(const Context& context, const qcow2::Header& header);
 
 // Errors name the file, the structure, the offset and the cure, in one line; for what QEMU refuses
 // too they are QEMU's words ("Could not open 'NAME': …").
 Task<Result<std::unique_ptr<Layer>>> open_chain(const Context& context, OpenRequest request);
+
+// What open_chain says about `filename`, without the words that it could not be opened: for QEMU's
+// texts that say so themselves.
+std::string reason_of(const Error& error, const std::string& filename);
 
 // `name` from the working directory, without "." and ".." (a link at its end is not resolved).
 std::string absolute(const Context& context, const std::string& name);

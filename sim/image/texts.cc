@@ -37,9 +37,13 @@ std::string human_size(std::uint64_t bytes) {
 }
 
 // "2026-11-25 22:57:59" for seconds since the epoch.
-static std::string date_text(std::uint64_t seconds) {
-  // Days in eras of 400 years that begin on the 1st of March, so that a leap day is the last.
-  const std::uint64_t days = seconds / 86400 + 719468;
+static std::string date_text(std::uint32_t since_epoch, const UtcOffset& utc_offset) {
+  // Days in eras of 400 years that begin on the 1st of March, so that a leap day is the last.  The
+  // first one began so long before the epoch that no offset leads before it.
+  constexpr std::int64_t kDaysBeforeEpoch = 719468, kDay = 86400;
+  const std::int64_t ahead = utc_offset ? utc_offset(since_epoch) : 0;
+  const auto seconds = static_cast<std::uint64_t>(since_epoch + ahead + kDaysBeforeEpoch * kDay);
+  const std::uint64_t days = seconds / 86400;
   const std::uint64_t era = days / 146097, day_of_era = days % 146097;
   const std::uint64_t year_of_era =
       (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
@@ -54,7 +58,8 @@ static std::string date_text(std::uint64_t seconds) {
                      second / 60 % 60, second % 60);
 }
 
-std::string snapshot_table(const std::vector<qcow2::Snapshot>& snapshots) {
+std::string snapshot_table(const std::vector<qcow2::Snapshot>& snapshots,
+                           const UtcOffset& utc_offset) {
   std::string text = fmt::format("{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE",
                                  "DATE", "VM CLOCK", "ICOUNT");
   for (const qcow2::Snapshot& snapshot : snapshots) {
@@ -65,8 +70,8 @@ std::string snapshot_table(const std::vector<qcow2::Snapshot>& snapshots) {
     const std::string icount =
         snapshot.icount == UINT64_MAX ? std::string() : fmt::format("{}", snapshot.icount);
     text += fmt::format("{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", snapshot.id, snapshot.name,
-                        human_size(snapshot.vm_state_bytes), date_text(snapshot.date_seconds),
-                        clock, icount);
+                        human_size(snapshot.vm_state_bytes),
+                        date_text(snapshot.date_seconds, utc_offset), clock, icount);
   }
   return text;
 }

@@ -10,6 +10,7 @@
 
 #include "sim/base/size.h"
 #include "sim/base/text.h"
+#include "sim/crypto/luks_keys.h"
 #include "sim/image/create_options.h"
 #include "sim/qcow2/image.h"
 #include "sim/tool/invocation.h"
@@ -59,6 +60,7 @@ Result<std::string> secret_of(const image::Context& context, const std::string& 
 struct KeyOptions {
   std::optional<std::string> state = {}, new_secret = {}, old_secret = {};
   std::optional<int> keyslot = {};
+  std::uint64_t iterations = 0;
   bool any = false;
 };
 
@@ -74,8 +76,9 @@ Result<bool> read_key_option(const std::string& name, const std::string& value, 
   } else if (name == "encrypt.keyslot") {
     TRY(const std::uint64_t slot, number_of(name, value));
     key.keyslot = static_cast<int>(std::min<std::uint64_t>(slot, 1000));
-  } else if (name == "encrypt.iter-time") {  // how long QEMU measures: here it is no matter of time
-    TRY_OK(number_of(name, value));
+  } else if (name == "encrypt.iter-time") {
+    TRY(const std::uint64_t milliseconds, number_of(name, value));
+    key.iterations = crypto::iterations_for(milliseconds);
   } else {
     return false;
   }
@@ -120,8 +123,10 @@ Result<> finish_key(const image::Context& context, const KeyOptions& given, bool
   if (!given.state) return refuse("Parameter 'state' is missing");
   if (!is_listed("active|inactive", *given.state))
     return refuse(fmt::format("Parameter 'state' does not accept value '{}'", *given.state));
-  qcow2::AmendOptions::Key key{
-      .activate = *given.state == "active", .keyslot = given.keyslot, .force = force};
+  qcow2::AmendOptions::Key key{.activate = *given.state == "active",
+                               .keyslot = given.keyslot,
+                               .iterations = given.iterations,
+                               .force = force};
   if (key.activate && !given.new_secret)
     return refuse("'new-secret' is required to activate a keyslot");
   if (given.new_secret) {

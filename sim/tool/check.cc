@@ -33,6 +33,7 @@ Task<Result<>> open_the_rest(Invocation& invocation, const image::Source& source
   // A directory that cannot be read is the check's to report; a table behind it is refused here.
   if (const auto bitmaps = co_await qcow2::read_bitmaps(file, header))
     CO_TRY_OK(co_await qcow2::check_bitmap_tables(file, header, *bitmaps, context.policy.lax));
+  image::warn_of_bitmaps(context, header);
   const std::string path = image::absolute(context, source.filename);
   if (header.has_data_file()) {
     const std::string& name = source.data_file.empty() ? header.data_file : source.data_file;
@@ -67,7 +68,8 @@ Task<Result<>> open_the_rest(Invocation& invocation, const image::Source& source
   const auto opened = co_await image::open_chain(
       context, {.filename = shown, .format = header.backing_format, .metadata_only = true});
   if (!opened)
-    co_return Error{ErrorClass::generic, kContext + opened.error().desc, opened.error().number};
+    co_return Error{ErrorClass::generic, kContext + image::reason_of(opened.error(), shown),
+                    opened.error().number};
   co_return ok();
 }
 
@@ -87,6 +89,7 @@ Task<Result<Checked>> open_file(Invocation& invocation, const std::string& name,
     std::vector<std::byte> start(std::min<std::uint64_t>(image::kRecogniseBytes, (*file)->size()));
     CO_TRY_OK(co_await (*file)->read(0, start));
     format = image::recognise(start);
+    if (format == "raw" && writable) image::warn_of_raw(context, source.filename);
   }
   if (format != "qcow2" && format != "raw" && format != "file" && !image::is_other_format(format))
     co_return Error{ErrorClass::generic, fmt::format("Unknown driver '{}'", format), EINVAL};

@@ -1,5 +1,6 @@
 #include <fstream>
 
+#include "sim/base/text.h"
 #include "sim/tool/tool_run.h"
 
 namespace sim::tool::testing {
@@ -60,6 +61,18 @@ TEST_F(Check, SaysWhatQemuSays) {
   for (const char* image : {"clean", "leak", "low", "reserved", "zero", "raw"})
     for (const char* options : {"-r leaks", "-r all", "-r all --output=json", "-q -r all"})
       expect_as_qemu(options, image);
+}
+
+TEST_F(Check, WarnsOfBitmapsThatAreOutOfDate) {
+  must("qemu-img create -q -f qcow2 old 1M && qemu-img bitmap --add old b");
+  overwrite("old", 95, std::string(1, '\0'));  // autoclear features
+  for (const char* command : {"snapshot -l old", "info old", "snapshot -c s old", "info old"}) {
+    must("cp old theirs");
+    const std::string theirs =
+        must("(qemu-img " + replace_all(command, "old", "theirs") + " 2>&1 > /dev/null)");
+    const std::string ours = tool(command).err;
+    EXPECT_EQ(ours, theirs.empty() ? "" : "understudy image" + theirs.substr(8) + "\n");
+  }
 }
 
 TEST_F(Check, RefusesWhatQemuRefuses) {

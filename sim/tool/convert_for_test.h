@@ -23,8 +23,15 @@ class ConvertBesideQemu : public BesideQemu {
     const Said said = tool("convert " + to(arguments, "ours"));
     EXPECT_EQ(said.code, 0) << said.err;
     EXPECT_EQ(must("cmp theirs ours && echo same"), "same\n");
-    EXPECT_EQ(must("qemu-img map --output=json ours"), must("qemu-img map --output=json theirs"));
+    if (has_unwritten_ranges())
+      EXPECT_EQ(must("qemu-img map --output=json ours"), must("qemu-img map --output=json theirs"));
     EXPECT_EQ(must("ls -A | grep part || true"), "");
+  }
+
+  // True if the file system can zero a range without writing it.  Where it cannot (tmpfs), QEMU
+  // writes the rest of a new cluster, and fewer holes are left.
+  bool has_unwritten_ranges() const {
+    return must("fallocate -z -l 4096 probe 2> /dev/null && echo yes; rm -f probe") == "yes\n";
   }
 };
 

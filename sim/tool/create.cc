@@ -169,12 +169,7 @@ Task<Result<>> consult_backing(const Invocation& invocation, const std::string& 
   const std::string name = image::compose_name(filename, *backing);
   auto layer =
       co_await image::open_chain(context, image::OpenRequest{.filename = name, .format = *format});
-  if (!layer) {  // QEMU does not say twice what it could not open
-    const std::string prefix = fmt::format("Could not open '{}': ", name);
-    std::string text = layer.error().desc;
-    if (text.starts_with(prefix)) text = text.substr(prefix.size());
-    co_return refuse(std::move(text), layer.error().number);
-  }
+  if (!layer) co_return refuse(image::reason_of(layer.error(), name), layer.error().number);
   if (last_of(given, "size") == nullptr)
     given.emplace_back("size", fmt::format("{}", (*layer)->size()));
   co_return co_await (*layer)->close();

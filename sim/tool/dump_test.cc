@@ -32,7 +32,8 @@ class Dump : public BesideQemu {
     return {};
   }
   void start(const std::string& options = {}, const std::string& size = "64M") {
-    must("rm -f x; qemu-img create -q -f qcow2 " + options + " x " + size);
+    must("rm -f x");
+    must_create(options + " x " + size);
   }
 };
 

@@ -68,7 +68,9 @@ Task<int> info_command(Invocation& invocation) {
   }
   if (*format == Output::human) {
     for (std::size_t i = 0; i < infos.size(); ++i)
-      invocation.print((i > 0 ? "\n" : "") + image::info_text(*infos[i].first, infos[i].second));
+      invocation.print(
+          (i > 0 ? "\n" : "") +
+          image::info_text(*infos[i].first, infos[i].second, invocation.surroundings().utc_offset));
     co_return 0;
   }
   const bool chain = invocation.has("backing-chain");

@@ -27,9 +27,19 @@ bool is_known_as(const Option& option, std::string_view name) {
 Invocation::Invocation(const Surroundings& surroundings, World& world, std::string command,
                        std::vector<std::string> arguments)
     : surroundings_(surroundings),
-      context_{world, surroundings.files, surroundings.working_directory, {}, {}},
+      context_{world,
+               surroundings.files,
+               surroundings.working_directory,
+               {},
+               {},
+               [this](std::string_view text) { warn(text); }},
       command_(std::move(command)),
       arguments_(std::move(arguments)) {}
+
+void Invocation::warn(std::string_view text) const {
+  if (text.starts_with("warning: ")) return complain(text);
+  surroundings_.err(fmt::format("{}\n", text));
+}
 
 void Invocation::complain(std::string_view text) const {
   surroundings_.err(fmt::format("understudy image: {}\n", text));

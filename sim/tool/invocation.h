@@ -75,6 +75,8 @@ class Invocation {
     std::string value;
   };
 
+  // Only some of QEMU's warnings have the program's name in front: those in small letters.
+  void warn(std::string_view text) const;
   Result<> take_long(std::string_view argument, const std::vector<Option>& options);
   Result<> take_short(std::string_view argument, const std::vector<Option>& options);
   Result<> take(const Option& option, std::optional<std::string> value, std::string_view argument);

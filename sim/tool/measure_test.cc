@@ -41,7 +41,8 @@ TEST_F(MeasureBesideQemu, SizesOfImages) {
   must("qemu-img create -q -f qcow2 -o compat=0.10 old 1M");
   for (const char* name : {"a", "b", "raw", "m", "old", "-f raw a", "-l s1 a"})
     for (const char* options : {"", "-o cluster_size=4k", "-o cluster_size=2M", "-o compat=0.10",
-                                "-o backing_file=x,backing_fmt=raw", "-o preallocation=falloc"})
+                                "-o backing_file=x,backing_fmt=raw", "-o preallocation=falloc",
+                                "-o compat=0.10,extended_l2=on,lazy_refcounts=on"})
       expect_same_measure(fmt::format("-O qcow2 {} {}", options, name));
   expect_same_measure("-O raw b");
 }
@@ -52,6 +53,7 @@ TEST_F(MeasureBesideQemu, IsRefusedAsByQemu) {
        {"", "a a", "--size 1G a", "-f raw --size 1", "-O what --size 1", "-O vmdk --size 1",
         "-O qcow2 -o cluster_size=3k --size 1", "-O qcow2 --size 8E",
         "-O qcow2 -o compat=0.10,refcount_bits=1 --size 1G",
+        "-O qcow2 -o compat=0.10,extended_l2=on,cluster_size=4k --size 1G",
         "-O qcow2 -o cluster_size=512 --size 1T", "-O qcow2 -o encrypt.format=luks --size 1G"}) {
     const auto theirs =
         qcow2::testing::run_command("cd " + directory_.path() + " && qemu-img measure " + command);

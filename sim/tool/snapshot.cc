@@ -49,7 +49,9 @@ Task<int> on_layer(Invocation& invocation, image::Layer& layer, Action action,
   qcow2::Image* const image = layer.qcow2();
   if (action == Action::list) {
     if (image != nullptr && !image->snapshots().empty())
-      invocation.print("Snapshot list:\n" + image::snapshot_table(image->snapshots()));
+      invocation.print(
+          "Snapshot list:\n" +
+          image::snapshot_table(image->snapshots(), invocation.surroundings().utc_offset));
     co_return 0;
   }
   Result<> done = Error{ErrorClass::generic, "Block driver does not support snapshots", ENOTSUP};

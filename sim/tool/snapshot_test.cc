@@ -23,6 +23,17 @@ TEST_F(SnapshotCommand, MakesListsAppliesAndDeletes) {
   must("qemu-img check x");
 }
 
+TEST_F(SnapshotCommand, ShowsDatesInLocalTime) {
+  must("qemu-img create -q -f qcow2 x 4M && qemu-img snapshot -c first x");
+  for (const auto& [zone, ahead] :
+       {std::pair{"AAA0", 0}, std::pair{"AAA-5:30", 19800}, std::pair{"AAA11", -39600}})
+    for (const char* command : {"snapshot -l x", "info x"})
+      EXPECT_EQ(run_image(files_, directory_.path(), command,
+                          [ahead](std::uint64_t) { return std::int64_t{ahead}; })
+                    .out,
+                must("TZ=" + std::string(zone) + " qemu-img " + command));
+}
+
 TEST_F(SnapshotCommand, RefusesWhatQemuRefuses) {
   must("qemu-img create -q -f qcow2 x 4M && qemu-img snapshot -c first x");
   must("qemu-img create -q -f qcow2 -o refcount_bits=1 narrow 1M");

@@ -12,6 +12,7 @@
 
 #include "sim/base/bytes.h"
 #include "sim/image/open.h"
+#include "sim/image/texts.h"
 #include "sim/storage/storage.h"
 #include "sim/world/world.h"
 
@@ -27,6 +28,7 @@ struct Surroundings {
   std::function<void(MutableBytes)> random;   // keys and salts
   // The next line of standard input, without its end; nothing at the end.  Empty: there is none.
   std::function<std::optional<std::string>()> read_line = {};
+  image::UtcOffset utc_offset = {};  // for the dates that are shown
 };
 
 // Runs `arguments` (the command first) and gives the exit code.  Never throws, never exits.

@@ -41,7 +41,7 @@ inline std::vector<std::string> words(const std::string& command) {
 }
 
 inline Said run_image(storage::FileSystem& files, const std::string& directory,
-                      const std::string& command) {
+                      const std::string& command, image::UtcOffset utc_offset = {}) {
   Said said;
   const Surroundings surroundings{.files = files,
                                   .working_directory = directory,
@@ -52,7 +52,8 @@ inline Said run_image(storage::FileSystem& files, const std::string& directory,
                                       [](MutableBytes bytes) {
                                         for (std::size_t i = 0; i < bytes.size(); ++i)
                                           bytes[i] = std::byte(i * 7 + 1);
-                                      }};
+                                      },
+                                  .utc_offset = std::move(utc_offset)};
   said.code = run_tool(surroundings, words(command));
   return said;
 }
