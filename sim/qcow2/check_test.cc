@@ -150,86 +150,81 @@ class CheckTest : public testing::WithQemu {
   }
 };
 
-const std::vector<Damage>& damages() {
-  constexpr std::uint64_t kTable = 0x10000, kBlock = 0x20000, kL1 = 0x30000, kL2 = 0x40000;
-  constexpr std::uint64_t kCopied = format::kCopied;
-  static const std::vector<Damage> kDamages = {
-      {"nothing", "plain", {}},
-      {"version 2", "v2", {}},
-      {"extended L2", "ext", {}},
-      {"data file", "data", {}},
-      {"compressed", "compressed", {}},
-      {"snapshots", "snapshots", {}},
-      {"bitmap", "bitmap", {}},
-      {"small clusters", "small", {}},
-      {"wide counts", "wide", {}},
-      {"L1: unaligned", "plain", {{kL1, kCopied | 0x40200}}},
-      {"L1: reserved bits", "plain", {{kL1, kCopied | 0x40001}}},
-      {"L1: beyond the end", "plain", {{kL1, kCopied | 0xff0000}}},
-      {"L1: no COPIED", "plain", {{kL1, 0x40000}}},
-      {"L1: the header", "plain", {{kL1, kCopied | 0x10000}}},
-      {"L2: reserved bits", "plain", {{kL2, kCopied | 0x50002}}},
-      {"L2: unaligned data", "plain", {{kL2, kCopied | 0x50200}}},
-      {"L2: unaligned zero", "plain", {{kL2, kCopied | 0x50201}}},
-      {"L2: beyond the end", "plain", {{kL2, kCopied | 0xff0000}}},
-      {"L2: just beyond the end", "plain", {{kL2, kCopied | 0xa0000}}},
-      {"L2: no COPIED", "plain", {{kL2, 0x50000}}},
-      {"L2: twice the same", "plain", {{kL2 + 8, kCopied | 0x50000}}},
-      {"L2: itself", "plain", {{kL2 + 8, kCopied | 0x40000}}},
-      {"L2: refcount block", "plain", {{kL2 + 8, kCopied | 0x20000}}},
-      {"L2: the header", "plain", {{kL2 + 8, kCopied | 0x0}}},
-      {"L2: compressed with COPIED", "plain", {{kL2, 0xc980000000050123}}},
-      {"L2: compressed beyond the end", "plain", {{kL2, 0x49a0000000050000}}},
-      {"L2: compressed over two", "plain", {{kL2, 0x498000000005f000}}},
-      {"L2: lost", "plain", {{kL2, 0}}},
-      {"extended: both bits", "ext", {{kL2 + 8, 0x00000001ffffffff}}},
-      {"extended: bits without a cluster", "ext", {{kL2, 0}}},
-      {"extended: unaligned zero",
-       "ext",
-       {{kL2, kCopied | 0x50200}, {kL2 + 8, 0xffffffff00000000}}},
-      {"extended: unaligned data", "ext", {{kL2, kCopied | 0x50200}}},
-      {"extended: compressed with bits", "ext", {{kL2, 0x4980000000050000}}},
-      {"extended: zero flag", "ext", {{kL2, kCopied | 0x50001}}},
-      {"data file: compressed", "data", {{kL2, 0x4980000000050123}}},
-      {"data file: no COPIED", "data", {{kL2 + 8, 0x10000}}},
-      {"count too high", "plain", {{kBlock + 10, 3, 2}}},
-      {"count too low", "snapshots", {{kBlock + 10, 1, 2}}},
-      {"count 0", "plain", {{kBlock + 10, 0, 2}}},
-      {"count of nothing", "plain", {{kBlock + 2 * 12, 2, 2}, {kL2 + 16, 0}}},
-      {"count beyond the end", "plain", {{kBlock + 2 * 10, 1, 2}}},
-      {"table: reserved bits", "plain", {{kTable, 0x20001}}, false},
-      {"table: unaligned", "plain", {{kTable, 0x20200}}, false},
-      {"table: beyond the end", "plain", {{kTable + 8, 0xff0000}}, false},
-      {"table: just beyond the end", "plain", {{kTable + 8, 0xa0000}}},
-      {"table: nothing", "plain", {{kTable, 0}}},
-      {"table: twice the same", "plain", {{kTable + 8, 0x20000}}},
-      {"table: data", "plain", {{kTable + 8, 0x50000}}},
-      {"table elsewhere", "plain", {{format::at::refcount_table_offset, 0x50000}}, false},
-      {"compressed: count", "compressed", {{kBlock + 20, 1, 2}}},
-      {"small: L2 twice", "small", {{0x600, 0x8000000000000a00}}},
-      {"dirty", "plain", {{format::at::incompatible_features, 1}}},
-      {"corrupt", "plain", {{format::at::incompatible_features, 2}}},
-      // QEMU clears the dirty bit even where it could not repair.
-      {"dirty, counts lost",
-       "plain",
-       {{format::at::incompatible_features, 1}, {kBlock + 10, 0}},
-       false},
-      {"snapshot: L1 unaligned", "snapshots", {{0xd0000, 0xa0200}}},
-      {"snapshot: L1 too large", "snapshots", {{0xd0008, 0x500000, 4}}},
-      {"snapshot: no extra data", "snapshots", {{0xd0024, 0, 4}}},
-      {"snapshot: little extra data", "snapshots", {{0xd0024, 8, 4}}, false},
-      {"snapshot: much extra data", "snapshots", {{0xd0024, 2000, 4}}},
-      {"snapshot: long id", "snapshots", {{0xd000c, 0xffff, 2}}},
-      {"snapshot: one too many", "snapshots", {{60, 3, 4}}},
-      {"snapshot: one forgotten", "snapshots", {{60, 1, 4}}},
-      {"snapshot: table beyond the end", "snapshots", {{64, 0xff0000}}},
-      {"snapshot: table unaligned", "snapshots", {{64, 0xd0200}}},
-  };
-  return kDamages;
-}
+constexpr std::uint64_t kTable = 0x10000, kBlock = 0x20000, kL1 = 0x30000, kL2 = 0x40000;
+constexpr std::uint64_t kCopied = format::kCopied;
+const std::vector<Damage> kDamages = {
+    {"nothing", "plain", {}},
+    {"version 2", "v2", {}},
+    {"extended L2", "ext", {}},
+    {"data file", "data", {}},
+    {"compressed", "compressed", {}},
+    {"snapshots", "snapshots", {}},
+    {"bitmap", "bitmap", {}},
+    {"small clusters", "small", {}},
+    {"wide counts", "wide", {}},
+    {"L1: unaligned", "plain", {{kL1, kCopied | 0x40200}}},
+    {"L1: reserved bits", "plain", {{kL1, kCopied | 0x40001}}},
+    {"L1: beyond the end", "plain", {{kL1, kCopied | 0xff0000}}},
+    {"L1: no COPIED", "plain", {{kL1, 0x40000}}},
+    {"L1: the header", "plain", {{kL1, kCopied | 0x10000}}},
+    {"L2: reserved bits", "plain", {{kL2, kCopied | 0x50002}}},
+    {"L2: unaligned data", "plain", {{kL2, kCopied | 0x50200}}},
+    {"L2: unaligned zero", "plain", {{kL2, kCopied | 0x50201}}},
+    {"L2: beyond the end", "plain", {{kL2, kCopied | 0xff0000}}},
+    {"L2: just beyond the end", "plain", {{kL2, kCopied | 0xa0000}}},
+    {"L2: no COPIED", "plain", {{kL2, 0x50000}}},
+    {"L2: twice the same", "plain", {{kL2 + 8, kCopied | 0x50000}}},
+    {"L2: itself", "plain", {{kL2 + 8, kCopied | 0x40000}}},
+    {"L2: refcount block", "plain", {{kL2 + 8, kCopied | 0x20000}}},
+    {"L2: the header", "plain", {{kL2 + 8, kCopied | 0x0}}},
+    {"L2: compressed with COPIED", "plain", {{kL2, 0xc980000000050123}}},
+    {"L2: compressed beyond the end", "plain", {{kL2, 0x49a0000000050000}}},
+    {"L2: compressed over two", "plain", {{kL2, 0x498000000005f000}}},
+    {"L2: lost", "plain", {{kL2, 0}}},
+    {"extended: both bits", "ext", {{kL2 + 8, 0x00000001ffffffff}}},
+    {"extended: bits without a cluster", "ext", {{kL2, 0}}},
+    {"extended: unaligned zero", "ext", {{kL2, kCopied | 0x50200}, {kL2 + 8, 0xffffffff00000000}}},
+    {"extended: unaligned data", "ext", {{kL2, kCopied | 0x50200}}},
+    {"extended: compressed with bits", "ext", {{kL2, 0x4980000000050000}}},
+    {"extended: zero flag", "ext", {{kL2, kCopied | 0x50001}}},
+    {"data file: compressed", "data", {{kL2, 0x4980000000050123}}},
+    {"data file: no COPIED", "data", {{kL2 + 8, 0x10000}}},
+    {"count too high", "plain", {{kBlock + 10, 3, 2}}},
+    {"count too low", "snapshots", {{kBlock + 10, 1, 2}}},
+    {"count 0", "plain", {{kBlock + 10, 0, 2}}},
+    {"count of nothing", "plain", {{kBlock + 2 * 12, 2, 2}, {kL2 + 16, 0}}},
+    {"count beyond the end", "plain", {{kBlock + 2 * 10, 1, 2}}},
+    {"table: reserved bits", "plain", {{kTable, 0x20001}}, false},
+    {"table: unaligned", "plain", {{kTable, 0x20200}}, false},
+    {"table: beyond the end", "plain", {{kTable + 8, 0xff0000}}, false},
+    {"table: just beyond the end", "plain", {{kTable + 8, 0xa0000}}},
+    {"table: nothing", "plain", {{kTable, 0}}},
+    {"table: twice the same", "plain", {{kTable + 8, 0x20000}}},
+    {"table: data", "plain", {{kTable + 8, 0x50000}}},
+    {"table elsewhere", "plain", {{format::at::refcount_table_offset, 0x50000}}, false},
+    {"compressed: count", "compressed", {{kBlock + 20, 1, 2}}},
+    {"small: L2 twice", "small", {{0x600, 0x8000000000000a00}}},
+    {"dirty", "plain", {{format::at::incompatible_features, 1}}},
+    {"corrupt", "plain", {{format::at::incompatible_features, 2}}},
+    // QEMU clears the dirty bit even where it could not repair.
+    {"dirty, counts lost",
+     "plain",
+     {{format::at::incompatible_features, 1}, {kBlock + 10, 0}},
+     false},
+    {"snapshot: L1 unaligned", "snapshots", {{0xd0000, 0xa0200}}},
+    {"snapshot: L1 too large", "snapshots", {{0xd0008, 0x500000, 4}}},
+    {"snapshot: no extra data", "snapshots", {{0xd0024, 0, 4}}},
+    {"snapshot: little extra data", "snapshots", {{0xd0024, 8, 4}}, false},
+    {"snapshot: much extra data", "snapshots", {{0xd0024, 2000, 4}}},
+    {"snapshot: long id", "snapshots", {{0xd000c, 0xffff, 2}}},
+    {"snapshot: one too many", "snapshots", {{60, 3, 4}}},
+    {"snapshot: one forgotten", "snapshots", {{60, 1, 4}}},
+    {"snapshot: table beyond the end", "snapshots", {{64, 0xff0000}}},
+    {"snapshot: table unaligned", "snapshots", {{64, 0xd0200}}},
+};
 
 TEST_F(CheckTest, FindsWhatQemuFinds) {
-  for (const Damage& each : damages()) {
+  for (const Damage& each : kDamages) {
     SCOPED_TRACE(each.name);
     damage(make(each.image), each.edits);
     const Report expected = qemus("");
@@ -241,7 +236,7 @@ TEST_F(CheckTest, FindsWhatQemuFinds) {
 }
 
 TEST_F(CheckTest, RepairsWhatQemuRepairs) {
-  for (const Damage& each : damages()) {
+  for (const Damage& each : kDamages) {
     for (const Repair repair : {Repair::leaks, Repair::all}) {
       SCOPED_TRACE(std::string(each.name) + (repair == Repair::all ? ", all" : ", leaks"));
       damage(make(each.image), each.edits);

@@ -70,7 +70,7 @@ Task<Result<>> Checker::rebuild() {
   } while (entries != table.size());
   const std::uint64_t end = geometry_.clusters_for(file_bytes_);
   if (counts_.size() > 2 * end)
-    co_return os_error(EFBIG, "Rebuilding would more than double the file");
+    co_return os_error(EFBIG, "Rebuilding would make the file more than twice as long");
 
   for (std::uint64_t i = 0; i < entries; ++i) {
     if (table[i] == 0) continue;

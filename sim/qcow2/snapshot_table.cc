@@ -96,7 +96,7 @@ Task<Result<Entry>> read_entry(Reader& reader) {
 }
 
 Error too_big(std::string text, std::string cure) {
-  return {ErrorClass::generic, std::move(text) + "; " + std::move(cure), EFBIG};
+  return {ErrorClass::generic, std::move(text) + "\n" + std::move(cure), EFBIG};
 }
 
 }  // namespace
@@ -122,7 +122,7 @@ Task<Result<SnapshotTable>> read_snapshot_table(
     if (entry.extra_bytes > format::kSnapshotExtraMax) {
       if (!repair)
         co_return too_big(fmt::format("Too much extra metadata in snapshot table entry {}", i),
-                          "you can force-remove this extra metadata with qemu-img check -r all");
+                          "You can force-remove this extra metadata with qemu-img check -r all");
       say(fmt::format("Discarding too much extra metadata in snapshot table entry {} ({} > {})", i,
                       entry.extra_bytes, format::kSnapshotExtraMax));
       ++table.discarded;
@@ -131,7 +131,7 @@ Task<Result<SnapshotTable>> read_snapshot_table(
       const std::uint32_t rest = header.nb_snapshots - i;
       if (!repair)
         co_return too_big("Snapshot table is too big",
-                          fmt::format("you can force-remove all {} overhanging snapshots with "
+                          fmt::format("You can force-remove all {} overhanging snapshots with "
                                       "qemu-img check -r all",
                                       rest));
       say(fmt::format("Discarding {} overhanging snapshots (snapshot table is too big)", rest));

@@ -1,5 +1,7 @@
 #include "sim/tool/invocation.h"
 
+#include "sim/base/text.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -46,7 +48,7 @@ void Invocation::complain(std::string_view text) const {
 }
 
 int Invocation::fail(std::string_view text, int code) const {
-  complain(text);
+  complain(replace_all(std::string(text), "\n", "; "));  // a refusal is one line
   return code;
 }
 
