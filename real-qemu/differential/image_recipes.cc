@@ -468,10 +468,10 @@ void add_encrypted(Book& book) {
     const std::string make =
         fmt::format("$IMG create -q -f qcow2 {} -o {},encrypt.key-secret=s{} i.qcow2 1M", secret,
                     options, luks ? ",encrypt.iter-time=100" : "");
-    ImageRecipe& recipe =
-        book.add(fmt::format("encrypted_{}", number++),
-                 {make + " || " + make, session(rng, script, 10, "i.qcow2", access),
-                  session(rng, script, 4, "i.qcow2", access)});
+    ImageRecipe& recipe = book.add(
+        fmt::format("encrypted_{}", number++),
+        {"for i in 1 2 3 4 5 6 7 8 9; do " + make + " && break; done",
+         session(rng, script, 10, "i.qcow2", access), session(rng, script, 4, "i.qcow2", access)});
     recipe.access = access;
     recipe.same_bytes = !luks;  // keys and salts are drawn
     recipe.for_releases = luks;
