@@ -7,10 +7,10 @@ namespace differential {
 const std::vector<StricterRule>& stricter_rules() {
   static const std::vector<StricterRule> all = {
       {"must lie beneath the directory of the image", "which is outside of it"},
-      {"names inside an image are refused", "only names of files are followed"},
+      {"names inside an image are refused", "only names of files are followed", true},
       {"whose format the image does not record", "does not say which format"},
       {"whose format the image does not record", "has no recorded format"},
-      {"that is twice in a chain", "twice in", true},
+      {"that is twice in a chain", "is in its own chain", true},
       {"Only regular files are opened", "not a regular file", true},
       {"whose iterations exceed", "iterations"},
       {"must begin in the file", "beyond the end of the file"},
