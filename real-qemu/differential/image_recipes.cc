@@ -204,9 +204,12 @@ void add_compression(Book& book) {
       const std::uint64_t size = std::min<std::uint64_t>(cluster * 40, 16_MiB);
       const Script script = {.size = size, .cluster = cluster, .compressed = true};
       const std::string options = fmt::format("compression_type={},cluster_size={}", type, cluster);
-      book.add(fmt::format("compressed_{}_{}", type, cluster),
-               {create(options, std::to_string(size)), session(rng, script, 24, "i.qcow2"),
-                session(rng, script, 12, "i.qcow2")});
+      ImageRecipe& recipe =
+          book.add(fmt::format("compressed_{}_{}", type, cluster),
+                   {create(options, std::to_string(size)), session(rng, script, 24, "i.qcow2"),
+                    session(rng, script, 12, "i.qcow2")});
+      // Open: after a cluster of compressed data was given up, QEMU 7.2 takes another one next.
+      recipe.same_bytes = type != "zlib" || cluster != 512;
       const Script plain = {.size = size, .cluster = cluster};
       book.add(fmt::format("converted_{}_{}", type, cluster),
                {create(cluster_option(cluster), std::to_string(size), "s.qcow2"),
@@ -251,7 +254,8 @@ void add_data_files(Book& book) {
 void add_lazy(Book& book) {
   for (unsigned variant = 0; variant < 4; ++variant) {
     Rng rng = book.fork();
-    const Script script = {.size = 4_MiB, .cluster = 65536, .compressed = variant % 2 == 1};
+    const Script script = {
+        .size = 4_MiB, .cluster = variant < 2 ? 65536U : 4096U, .compressed = variant % 2 == 1};
     book.add(
         fmt::format("lazy_{}", variant),
         {create(variant < 2 ? "lazy_refcounts=on" : "lazy_refcounts=on,cluster_size=4096", "4M"),
