@@ -43,6 +43,10 @@ class Copier {
     std::uint64_t end = 0;  // of all sources together
     Kind kind = Kind::data;
     Layer* layer = nullptr;  // that holds the data, if one does alone
+    // The file that the data lies in, one byte after the other, the one of `start` at `host`; null:
+    // it does not.
+    storage::Storage* file = nullptr;
+    std::uint64_t start = 0, host = 0;
   };
   // A source, and where it begins.
   struct Place {
@@ -58,6 +62,8 @@ class Copier {
   Task<Result<>> fill(std::uint64_t at, MutableBytes into);
   Task<Result<>> read_source(std::uint64_t at, const Place& place, MutableBytes into);
   Task<Result<>> salvage(std::uint64_t at, MutableBytes into);
+  Task<Result<>> copy_data(std::uint64_t at, std::uint64_t length);
+  Task<Result<bool>> store_view(std::uint64_t at, std::uint64_t length);
   Task<Result<>> store(std::uint64_t at, Bytes from);
   Task<Result<>> store_zeroes(std::uint64_t at, std::uint64_t length);
 
@@ -118,6 +124,11 @@ Task<Result<Copier::Run>> Copier::run_at(std::uint64_t at) {
     run.kind = Kind::below;
   else
     run.layer = found->layer;
+  if (run.layer != nullptr && found->status.data && found->status.placed && !options_.salvage) {
+    run.file = (run.layer->data_file() ? run.layer->data_file() : run.layer->file()).get();
+    run.start = at;
+    run.host = found->status.offset;
+  }
   co_return run;
 }
 
@@ -179,6 +190,27 @@ Task<Result<>> Copier::salvage(std::uint64_t at, MutableBytes into) {
   co_return ok();
 }
 
+Task<Result<>> Copier::copy_data(std::uint64_t at, std::uint64_t length) {
+  if (run_.file != nullptr) {
+    CO_TRY(const bool stored, co_await store_view(at, length));
+    if (stored) co_return ok();
+  }
+  const MutableBytes part = buffer_.first(length);
+  CO_TRY_OK(co_await fill(at, part));
+  co_return co_await store(at, part);
+}
+
+// Without a copy in between.  False: that cannot be done, or went wrong.
+Task<Result<bool>> Copier::store_view(std::uint64_t at, std::uint64_t length) {
+  const Bytes view = run_.file->view(run_.host + (at - run_.start), length);
+  if (view.empty()) co_return false;
+  auto stored = co_await store(at, view);
+  // EFAULT: the system could not have the bytes either.
+  if (!run_.file->view_held() || (!stored && stored.error().number == EFAULT)) co_return false;
+  if (!stored) co_return stored.error();
+  co_return true;
+}
+
 Task<Result<>> Copier::store(std::uint64_t at, Bytes from) {
   const std::uint64_t unit = std::max(std::bit_floor(options_.sparse), kSector);
   while (!from.empty()) {
@@ -231,10 +263,8 @@ Task<Result<>> Copier::run() {
     }
     take_piece(at, end);
     if (run_.kind == Kind::data) {
-      const MutableBytes part = buffer_.first(end - at);
-      CO_TRY_OK(co_await fill(at, part));
-      CO_TRY_OK(co_await store(at, part));
-      copied += part.size();
+      CO_TRY_OK(co_await copy_data(at, end - at));
+      copied += end - at;
       if (options_.progress) options_.progress(copied, data);
     } else if (run_.kind == Kind::zero && options_.sparse == 0) {
       const MutableBytes part = buffer_.first(end - at);

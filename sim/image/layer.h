@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "sim/base/bytes.h"
 #include "sim/base/result.h"
@@ -49,6 +50,9 @@ class Layer {
   virtual Task<Result<>> resize(std::uint64_t size, qcow2::Preallocation preallocation) = 0;
   // The longest known stretch of one kind from `offset`, at most `length` (> 0, within size()).
   virtual Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) = 0;
+  // Appends that, and maybe stretches that follow it within the range: about `most`.
+  virtual Task<Result<>> statuses(std::uint64_t offset, std::uint64_t length, std::size_t most,
+                                  std::vector<Status>& into);
   // Writes back what is cached, here and below.  Called once, before the layer goes; a layer that
   // was opened for writing and is not closed loses what was not flushed.
   virtual Task<Result<>> close() = 0;
@@ -79,19 +83,23 @@ class Layer {
   explicit Layer(Place place) : place_(std::move(place)) {}
 
   // Called by whatever changes the layer: its status is not what it was.
-  void forget() { known_ = {}; }
+  void forget();
 
  private:
-  friend Task<Result<struct ChainStatus>> status_above(Layer& top, const Layer* base,
-                                                       std::uint64_t offset, std::uint64_t length);
-  bool recall(std::uint64_t offset, std::uint64_t length, Status& status) const;
+  friend class ChainWalk;
+  // What is remembered of `offset`, at most `length`; false: nothing.
+  bool recall(std::uint64_t offset, std::uint64_t length, Status& status);
+  // Remembers what is there, and maybe more.
+  Task<Result<>> learn(std::uint64_t offset, std::uint64_t length);
 
   Place place_;
   std::unique_ptr<Layer> backing_;
-  // The stretch that was asked for last, from `known_at_`: going through a chain from front to back
-  // then looks at each stretch of each layer once.
-  Status known_ = {};
+  // Stretches that follow each other, the one that was asked for last, and where that begins: going
+  // through a chain from front to back then looks at each stretch of each layer once.
+  std::vector<Status> known_;
+  std::size_t known_index_ = 0;
   std::uint64_t known_at_ = 0;
+  std::size_t ahead_ = 1;  // so many are asked for: more and more while they are all used
 };
 
 // What a stretch is when the whole chain from `top` down is looked at, and the depth of the layer
@@ -108,5 +116,8 @@ Task<Result<ChainStatus>> status_of_chain(Layer& top, std::uint64_t offset, std:
 // would decide, the status is neither allocated nor zero, and layer is `base`.
 Task<Result<ChainStatus>> status_above(Layer& top, const Layer* base, std::uint64_t offset,
                                        std::uint64_t length);
+// The same if every layer remembers its part; else nothing.
+std::optional<ChainStatus> known_status_above(Layer& top, const Layer* base, std::uint64_t offset,
+                                              std::uint64_t length);
 
 }  // namespace sim::image

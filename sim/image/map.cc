@@ -1,5 +1,7 @@
 #include "sim/image/map.h"
 
+#include <optional>
+
 namespace sim::image {
 
 static bool continues(const MapEntry& entry, const MapEntry& next) {
@@ -12,17 +14,20 @@ Task<Result<>> map(Layer& top, std::uint64_t start, std::uint64_t end,
                    std::function<bool(const MapEntry&)> entry) {
   MapEntry pending{};
   while (start < end) {
-    CO_TRY(const ChainStatus found, co_await status_of_chain(top, start, end - start));
-    const Status& status = found.status;
+    std::optional<ChainStatus> found = known_status_above(top, nullptr, start, end - start);
+    if (!found) {
+      CO_TRY(found, co_await status_of_chain(top, start, end - start));
+    }
+    const Status& status = found->status;
     const MapEntry next{.start = start,
                         .length = status.length,
-                        .depth = found.depth,
+                        .depth = found->depth,
                         .present = status.allocated,
                         .zero = status.zero,
                         .data = status.data,
                         .placed = status.placed,
                         .offset = status.offset,
-                        .layer = found.layer};
+                        .layer = found->layer};
     start += status.length;
     if (pending.length > 0 && continues(pending, next)) {
       pending.length += next.length;

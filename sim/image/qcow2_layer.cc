@@ -71,21 +71,24 @@ class Qcow2Layer final : public Layer {
   }
 
   Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) override {
-    using Kind = qcow2::Extent::Kind;
-    CO_TRY(const qcow2::Extent extent, co_await image_->status(GuestOffset{offset}, length));
-    const bool encrypted = image_->header().crypt_method != 0;
-    Status status{.length = std::min(length, extent.length),
-                  .allocated = extent.kind != Kind::absent,
-                  .zero = extent.kind == Kind::zero,
-                  .data = extent.kind == Kind::data || extent.kind == Kind::compressed,
-                  .compressed = extent.kind == Kind::compressed,
-                  .placed = (extent.kind == Kind::data || extent.placed) && !encrypted,
-                  .offset = extent.host.value};
-    if (status.placed && status.data) {
-      CO_TRY(const bool reserved, co_await is_reserved_only());
-      if (reserved) look_into_file(status);
+    std::vector<Status> found;
+    CO_TRY_OK(co_await statuses(offset, length, 1, found));
+    co_return found.front();
+  }
+  Task<Result<>> statuses(std::uint64_t offset, std::uint64_t length, std::size_t most,
+                          std::vector<Status>& into) override {
+    std::vector<qcow2::Extent> extents;
+    CO_TRY_OK(co_await image_->statuses(GuestOffset{offset}, length, most, extents));
+    for (const qcow2::Extent& extent : extents) {
+      Status status = status_of(extent);
+      if (status.placed && status.data) {
+        CO_TRY(const bool reserved, co_await is_reserved_only());
+        if (reserved) look_into_file(status);
+      }
+      into.push_back(status);
+      if (status.length < extent.length) break;
     }
-    co_return status;
+    co_return ok();
   }
   Task<Result<>> close() override {
     CO_TRY_OK(co_await image_->close());
@@ -105,6 +108,17 @@ class Qcow2Layer final : public Layer {
   }
 
  private:
+  Status status_of(const qcow2::Extent& extent) const {
+    using Kind = qcow2::Extent::Kind;
+    const bool encrypted = image_->header().crypt_method != 0;
+    return {.length = extent.length,
+            .allocated = extent.kind != Kind::absent,
+            .zero = extent.kind == Kind::zero,
+            .data = extent.kind == Kind::data || extent.kind == Kind::compressed,
+            .compressed = extent.kind == Kind::compressed,
+            .placed = (extent.kind == Kind::data || extent.placed) && !encrypted,
+            .offset = extent.host.value};
+  }
   // QEMU looks for holes behind the data of an image whose clusters were only reserved.
   Task<Result<bool>> is_reserved_only() {
     if (!reserved_only_) {

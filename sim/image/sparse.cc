@@ -36,14 +36,27 @@ static Stretch leading_run(Bytes data, std::uint64_t at, std::uint64_t unit) {
   return {std::min(length + unit - over, data.size()), true};
 }
 
+// Where the last sector starts of those that one after the other, `sparse` apart, are not all zero,
+// the first at `from`: so many zeroes in a row are nowhere before it.
+static std::uint64_t last_of_data(Bytes data, std::uint64_t from, std::uint64_t sparse) {
+  constexpr std::uint64_t kAhead = 16;  // so far apart, no processor would guess the next
+  while (from + sparse < data.size() && !sector_is_zero(data.data() + from + sparse)) {
+    from += sparse;
+    if (from + kAhead * sparse < data.size())
+      __builtin_prefetch(data.data() + from + kAhead * sparse);
+  }
+  return from;
+}
+
 Stretch leading_stretch(Bytes data, std::uint64_t at, std::uint64_t sparse, std::uint64_t unit) {
   sparse = std::min(sparse, data.size());
-  const Stretch first = leading_run(data, at, unit);
-  if (!first.stored) return first;
-  std::uint64_t stored = first.length;
-  for (std::uint64_t seen = stored; seen < data.size();) {
-    const Stretch next = leading_run(data.subspan(seen), at + seen, unit);
-    seen += next.length;
+  std::uint64_t stored = 0;
+  for (std::uint64_t seen = 0; seen < data.size();) {
+    const bool zero = sector_is_zero(data.data() + seen);
+    const std::uint64_t start = zero ? seen : last_of_data(data, seen, sparse);
+    const Stretch next = leading_run(data.subspan(start), at + start, unit);
+    if (seen == 0 && !next.stored) return next;
+    seen = start + next.length;
     if (next.stored)
       stored = seen;
     else if (next.length >= sparse)

@@ -259,15 +259,35 @@ Task<Result<>> Image::read_at(GuestOffset at, MutableBytes into) {
 }
 
 Task<Result<Extent>> Image::status(GuestOffset at, std::uint64_t length) {
+  std::vector<Extent> found;
+  CO_TRY_OK(co_await statuses(at, length, 1, found));
+  co_return found.front();
+}
+
+Task<Result<>> Image::statuses(GuestOffset at, std::uint64_t length, std::size_t most,
+                               std::vector<Extent>& into) {
   CO_TRY_OK(check_range(at, length));
   auto held = std::make_optional(co_await lock_.lock());
-  Result<Mapping> found = co_await mapping(at, length);
-  held.reset();
-  if (!found) {
-    CO_TRY_OK(co_await settle(std::move(found).error()));
-  }
-  found->extent.placed = found->extent.placed && !encrypted();
-  co_return found->extent;
+  const GuestOffset end = at + length;
+  const std::size_t first = into.size();
+  do {
+    Result<Mapping> found = co_await mapping(at, end.value - at.value);
+    if (!found && into.size() > first) break;  // it waits for who asks there
+    if (!found) {
+      held.reset();
+      CO_TRY_OK(co_await settle(std::move(found).error()));
+    }
+    into.push_back(found->extent);
+    at = at + found->extent.length;
+    if (at.value >= end.value || into.size() >= most) break;
+    const Tables::Slice* slice = slice_now(geometry_.cluster_of(at), false);
+    if (slice == nullptr) continue;
+    const std::size_t known = into.size();
+    map_runs(*slice, at, end.value - at.value, most, into);
+    for (std::size_t i = known; i < into.size(); ++i) at = at + into[i].length;
+  } while (at.value < end.value && into.size() < most);
+  for (std::size_t i = first; i < into.size(); ++i) into[i].placed = into[i].placed && !encrypted();
+  co_return ok();
 }
 
 Task<Result<>> Image::flush() {

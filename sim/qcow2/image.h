@@ -109,6 +109,10 @@ class Image {
 
   // What the image itself has at `at`: the longest run of one kind, at most `length`.
   Task<Result<Extent>> status(GuestOffset at, std::uint64_t length);
+  // Appends that, and the runs behind it, as long as `into` holds fewer than `most` and they are
+  // within the range: one at least.
+  Task<Result<>> statuses(GuestOffset at, std::uint64_t length, std::size_t most,
+                          std::vector<Extent>& into);
 
   // Stores whole clusters (the disk's last may be short) compressed; those that do not shrink are
   // written as they are.  As QEMU: EINVAL for parts of clusters, EIO where a host cluster is there
@@ -291,6 +295,10 @@ class Image {
   // The longest run of one kind, adjacent in the file if it is placed; compressed clusters come one
   // by one.
   Task<Result<Mapping>> mapping(GuestOffset at, std::uint64_t length);
+  std::uint64_t count_unused(const Tables::Slice& slice, GuestCluster from, GuestCluster end) const;
+  // Appends the runs from `at` on, up to the end of the last that ends within the slice.
+  void map_runs(const Tables::Slice& slice, GuestOffset at, std::uint64_t length, std::size_t most,
+                std::vector<Extent>& into);
   // Continues a run by what the slice holds, from `at` on and up to `length` bytes of the run;
   // false if it has ended.
   Result<bool> map_slice(const Tables::Slice& slice, GuestOffset at, std::uint64_t length,

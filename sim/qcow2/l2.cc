@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "sim/base/check.h"
 #include "sim/qcow2/format.h"
@@ -200,6 +201,55 @@ Result<bool> Image::map_slice(const Tables::Slice& slice, GuestOffset at, std::u
     } while (geometry_.within(at) != 0);
   }
   return true;
+}
+
+// How many of the clusters [from, end), which the slice holds, have nothing in their entries, up to
+// the first that has.
+std::uint64_t Image::count_unused(const Tables::Slice& slice, GuestCluster from,
+                                  GuestCluster end) const {
+  const std::size_t bytes = geometry_.l2_entry_bytes();
+  const std::byte* const start =
+      slice.bytes.data() + (geometry_.l2_index(from) * bytes & (tables_.slice_bytes() - 1));
+  const std::byte* const stop = start + (end.value - from.value) * bytes;
+  const std::byte* at = start;
+  for (std::uint64_t word = 0; at < stop; at += sizeof(word)) {
+    std::memcpy(&word, at, sizeof(word));
+    if (word != 0) break;
+  }
+  return static_cast<std::uint64_t>(at - start) / bytes;
+}
+
+void Image::map_runs(const Tables::Slice& slice, GuestOffset at, std::uint64_t length,
+                     std::size_t most, std::vector<Extent>& into) {
+  const std::uint64_t per_slice = tables_.slice_bytes() / geometry_.l2_entry_bytes();
+  GuestCluster cluster = geometry_.cluster_of(at);
+  const GuestCluster end = cluster + (per_slice - geometry_.l2_index(cluster) % per_slice);
+  Extent run{};
+  std::uint64_t done = 0;  // bytes that were appended
+  for (; cluster.value < end.value; cluster = geometry_.cluster_of(at)) {
+    const L2Entry entry = load_entry(slice, cluster);
+    Extent more = stretch_of(entry, at);
+    if (entry == L2Entry{})
+      more.length += count_unused(slice, cluster + 1, end) << geometry_.cluster_bits;
+    else if (!fault_of(format_, geometry_.start_of(cluster), entry).empty())
+      break;
+    if (run.length == 0) {
+      run = more;
+    } else if (continues(run, more)) {
+      run.length += more.length;
+    } else {
+      into.push_back(run);
+      done += run.length;
+      if (into.size() >= most) return;
+      run = more;
+    }
+    if (done + run.length >= length) {
+      run.length = length - done;
+      into.push_back(run);
+      return;
+    }
+    at = at + more.length;
+  }
 }
 
 Task<Result<Image::Mapping>> Image::mapping(GuestOffset at, std::uint64_t length) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sim/qcow2/sweep_for_test.h"
+#include "sim/storage/losses_for_test.h"
 #include "sim/storage/power_cut.h"
 
 namespace sim::qcow2 {
@@ -70,35 +71,14 @@ class PowerCutTest : public ::testing::TestWithParam<Shape> {
     cut_here(*cut, ops);
   }
 
-  // Tries what may be lost: everything, nothing, all subsets if they are few, else each single
-  // change lost or kept, each moment, and some drawn.
+  // Tries what may be lost, and some losses drawn.
   void cut_here(PowerCut& cut, const std::vector<Op>& ops) {
-    constexpr std::size_t kAllSubsets = 5;
     constexpr int kDrawn = 3;
     found_.clear();
     const std::size_t count = cut.unflushed();
-    std::set<std::vector<bool>> tries;
-    if (count <= kAllSubsets) {
-      for (std::uint64_t bits = 0; bits < std::uint64_t{1} << count; ++bits) {
-        std::vector<bool> kept(count);
-        for (std::size_t i = 0; i < count; ++i) kept[i] = (bits >> i & 1) != 0;
-        tries.insert(kept);
-      }
-    } else {
-      for (std::size_t i = 0; i < count; ++i) {
-        std::vector<bool> kept(count, false), lost(count, true), until(count, true);
-        kept[i] = true;
-        lost[i] = false;
-        std::fill(until.begin() + static_cast<std::ptrdiff_t>(i), until.end(), false);
-        tries.insert({kept, lost, until});
-      }
-      tries.insert(std::vector<bool>(count, true));
-    }
-    for (const std::vector<bool>& kept : tries) {
-      std::string spelt;
-      for (const bool one : kept) spelt += one ? '+' : '-';
-      judge(run(other_world_, cut.after_cut([&](std::size_t i) { return kept[i]; })), ops, spelt);
-    }
+    for (const std::vector<bool>& kept : storage::testing::losses(count))
+      judge(run(other_world_, cut.after_cut([&](std::size_t i) { return kept[i]; })), ops,
+            storage::testing::spell(kept));
     for (int i = 0; count > 0 && i < kDrawn; ++i) {
       Rng rng(static_cast<std::uint64_t>(i));
       judge(run(other_world_, cut.after_cut(rng)), ops, "drawn " + std::to_string(i));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sim/storage/storage.h"
+#include "sim/storage/window.h"
 
 namespace sim::storage {
 
@@ -33,6 +34,10 @@ class RealFile final : public Storage {
   std::uint64_t size() const override;
   Extent extent_at(std::uint64_t offset) const override;
   std::uint64_t allocated() const override;
+  Bytes view(std::uint64_t offset, std::uint64_t length) override {
+    return window_.show(descriptor_, offset, length);
+  }
+  bool view_held() const override { return window_.held(); }
 
  private:
   Result<> write_now(std::uint64_t offset, Bytes from);
@@ -40,6 +45,7 @@ class RealFile final : public Storage {
 
   int descriptor_;
   Flush flush_;
+  Window window_;
 };
 
 // The system's files.  Names are used as they are given; only regular files are opened.

@@ -47,6 +47,13 @@ class Storage {
   virtual Extent extent_at(std::uint64_t offset) const = 0;
   // Bytes of stored data, in whole allocation units (as st_blocks * 512 is).
   virtual std::uint64_t allocated() const = 0;
+
+  // The bytes of a range where they lie, without copying them; until the next view() of the file,
+  // or its end.  What others write to it may show.  Empty: not here, not now; read() can.
+  virtual Bytes view(std::uint64_t /*offset*/, std::uint64_t /*length*/) { return {}; }
+  // False: part of what was looked at in the last view() is not what the file holds (it could not be
+  // had); read() can, or knows why not.
+  virtual bool view_held() const { return true; }
 };
 
 class Filter : public Storage {
@@ -72,6 +79,7 @@ class Filter : public Storage {
 
  protected:
   Storage& next() { return *next_; }
+  const Storage& next() const { return *next_; }
 
  private:
   std::shared_ptr<Storage> next_;

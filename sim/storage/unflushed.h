@@ -11,6 +11,10 @@ class Unflushed final : public Filter {
  public:
   using Filter::Filter;
   Task<Result<>> flush() override { co_return ok(); }
+  Bytes view(std::uint64_t offset, std::uint64_t length) override {
+    return next().view(offset, length);
+  }
+  bool view_held() const override { return next().view_held(); }
 };
 
 }  // namespace sim::storage

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstring>
 
 #include "sim/tool/invocation.h"
 
@@ -49,29 +50,39 @@ class Printer {
   }
 
  private:
-  // Tens of thousands of lines are printed: numbers go the short way.
-  void add(std::uint64_t number) {
-    std::array<char, 20> digits;
-    const auto done = std::to_chars(digits.data(), digits.data() + digits.size(), number);
-    text_.append(digits.data(), done.ptr);
+  // Tens of thousands of lines are printed: straight into place.
+  static char* put(char* at, std::string_view text) {
+    std::memcpy(at, text.data(), text.size());
+    return at + text.size();
   }
-  void add(bool value) { text_ += value ? "true" : "false"; }
-  template <class T>
-  void member(std::string_view name, T value) {
-    text_ += name;
-    add(value);
+  static char* put(char* at, std::uint64_t number) {
+    constexpr std::size_t kDigitsMax = 20;
+    return std::to_chars(at, at + kDigitsMax, number).ptr;
+  }
+  static std::string_view flags(const image::MapEntry& entry) {
+    constexpr std::array<std::string_view, 8> kFlags = {
+        ", \"present\": false, \"zero\": false, \"data\": false",
+        ", \"present\": false, \"zero\": false, \"data\": true",
+        ", \"present\": false, \"zero\": true, \"data\": false",
+        ", \"present\": false, \"zero\": true, \"data\": true",
+        ", \"present\": true, \"zero\": false, \"data\": false",
+        ", \"present\": true, \"zero\": false, \"data\": true",
+        ", \"present\": true, \"zero\": true, \"data\": false",
+        ", \"present\": true, \"zero\": true, \"data\": true"};
+    return kFlags.at((entry.present ? 4 : 0) + (entry.zero ? 2 : 0) + (entry.data ? 1 : 0));
   }
   void as_json(const image::MapEntry& entry) {
-    if (!first_) text_ += ",\n";
+    std::array<char, 256> line;
+    char* at = line.data();
+    if (!first_) at = put(at, ",\n");
     first_ = false;
-    member("{ \"start\": ", entry.start);
-    member(", \"length\": ", entry.length);
-    member(", \"depth\": ", std::uint64_t{entry.depth});
-    member(", \"present\": ", entry.present);
-    member(", \"zero\": ", entry.zero);
-    member(", \"data\": ", entry.data);
-    if (entry.placed) member(", \"offset\": ", entry.offset);
-    text_ += '}';
+    at = put(put(at, "{ \"start\": "), entry.start);
+    at = put(put(at, ", \"length\": "), entry.length);
+    at = put(put(at, ", \"depth\": "), std::uint64_t{entry.depth});
+    at = put(at, flags(entry));
+    if (entry.placed) at = put(put(at, ", \"offset\": "), entry.offset);
+    *at++ = '}';
+    text_.append(line.data(), at);
   }
   void column(std::uint64_t number) {
     std::array<char, 16> digits;
