@@ -319,6 +319,7 @@ class Execution {
   // What was flushed is there, images are whole but for leaks.  Nothing can follow.
   void perform(const PowerCutStep& /*step*/) {
     place_ += ": power cut";
+    if (!drain_events()) return;  // they were sent before the last reply
     stopped_ = true;
     result_.transcript.push_back({TranscriptEntry::Kind::note, "power cut", Json()});
     if (auto cut = session_.cut_power(); !cut) {

@@ -1,5 +1,6 @@
 // Emptying an image: as if it had just been created, over the same backing file.
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -53,21 +54,25 @@ Task<Result<>> Image::start_anew(std::uint64_t clusters) {
   co_return co_await learn_metadata();
 }
 
-// Entry by entry: what is mapped is given up, and what lies below shows.
+// Table by table: what is mapped is given up, and what lies below shows.  Space goes back to the
+// file only when the file says that nothing refers to it: what was there is not zeroes below.
 Task<Result<>> Image::give_up_all() {
   const std::uint64_t clusters = geometry_.clusters_for(size_);
-  for (std::uint64_t i = 0; i < clusters; ++i) {
-    const GuestCluster cluster{i};
-    CO_TRY(const HostOffset table, co_await l2_table(cluster));
-    if (table.value == 0) {
-      i += geometry_.l2_entries() - geometry_.l2_index(cluster) - 1;
-      continue;
+  std::vector<L2Entry> given_up;
+  for (GuestCluster first{0}; first.value < clusters; first = first + geometry_.l2_entries()) {
+    CO_TRY(const HostOffset table, co_await l2_table(first));
+    if (table.value == 0) continue;
+    const std::uint64_t end = std::min(first.value + geometry_.l2_entries(), clusters);
+    given_up.clear();
+    for (GuestCluster cluster = first; cluster.value < end; cluster = cluster + 1) {
+      CO_TRY(const L2Entry old, co_await entry(cluster));
+      CO_TRY_OK(check_entry(cluster, old));
+      if (old == L2Entry{}) continue;
+      CO_TRY_OK(co_await set_entry(cluster, {}));
+      given_up.push_back(old);
     }
-    CO_TRY(const L2Entry old, co_await entry(cluster));
-    CO_TRY_OK(check_entry(cluster, old));
-    if (old == L2Entry{}) continue;
-    CO_TRY_OK(co_await set_entry(cluster, {}));
-    CO_TRY_OK(co_await release_entry(old, true));
+    CO_TRY_OK(co_await tables_.flush());
+    for (const L2Entry old : given_up) CO_TRY_OK(co_await release_entry(old, true));
   }
   co_return co_await tables_.flush();
 }
