@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,7 @@ struct Shape {
   qcow2::CreateOptions top = {};
   qcow2::CreateOptions base = {};  // size 0: raw
 };
+void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
 
 const std::vector<Shape>& shapes() {
   static const std::vector<Shape> kShapes = {

@@ -337,6 +337,7 @@ class Image {
   std::optional<HostOffset> place_now(GuestOffset at, std::uint64_t length);
   bool stored(L2Entry entry, std::uint64_t within, std::uint64_t length) const;
   Task<Result<>> write_pieces(GuestOffset at, Bytes from);
+  Task<Result<>> write_each(GuestOffset at, Bytes from, std::vector<L2Entry>& replaced);
   Task<Result<Piece>> map_for_write(GuestOffset at, std::uint64_t length);
   Task<Result<bool>> extend(Piece& piece, GuestOffset at, std::uint64_t length);
   Task<Result<std::uint64_t>> count_run(GuestCluster first, std::uint64_t most, bool allocate);
@@ -347,7 +348,8 @@ class Image {
   L2Entry linked(GuestCluster cluster, L2Entry old, GuestOffset at, const Piece& piece) const;
   Task<Result<>> store(GuestOffset at, Bytes from, const Piece& piece);
   Task<Result<>> fill(GuestOffset from, std::uint64_t length, HostOffset to);
-  Task<Result<>> link(GuestOffset at, const Piece& piece);
+  // Appends to `replaced` the entries that this image no longer uses.
+  Task<Result<>> link(GuestOffset at, const Piece& piece, std::vector<L2Entry>& replaced);
   Task<Result<>> give_back(const Piece& piece);
 
   // zero.cc

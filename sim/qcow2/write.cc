@@ -56,7 +56,21 @@ Task<Result<>> Image::write_at(GuestOffset at, Bytes from) {
   co_return co_await write_part_of_sectors(at, from);
 }
 
+// As QEMU, whose pieces are under way beside each other: what they replace is given up when all
+// have found their place.
 Task<Result<>> Image::write_pieces(GuestOffset at, Bytes from) {
+  std::vector<L2Entry> replaced;
+  Result<> done = co_await write_each(at, from, replaced);
+  if (replaced.empty()) co_return done;
+  const auto held = co_await lock_.lock();
+  for (const L2Entry old : replaced) {
+    auto released = co_await release_entry(old, false);
+    if (done) done = std::move(released);
+  }
+  co_return done;
+}
+
+Task<Result<>> Image::write_each(GuestOffset at, Bytes from, std::vector<L2Entry>& replaced) {
   while (!from.empty()) {
     auto held = std::make_optional(co_await lock_.lock());
     const std::uint64_t first = align_down(at.value, cluster_size());
@@ -76,7 +90,7 @@ Task<Result<>> Image::write_pieces(GuestOffset at, Bytes from) {
       (void)co_await give_back(piece);  // the first failure is the one to report
       co_return done;
     }
-    if (piece.link) CO_TRY_OK(co_await link(at, piece));
+    if (piece.link) CO_TRY_OK(co_await link(at, piece, replaced));
     from = from.subspan(piece.length);
     at = at + piece.length;
   }
@@ -294,13 +308,12 @@ L2Entry Image::linked(GuestCluster cluster, L2Entry old, GuestOffset at, const P
 
 // Sets the entries.  If that fails half way, clusters may leak, but none is freed that an entry
 // refers to.
-Task<Result<>> Image::link(GuestOffset at, const Piece& piece) {
+Task<Result<>> Image::link(GuestOffset at, const Piece& piece, std::vector<L2Entry>& replaced) {
   const auto held = co_await lock_.lock();
   tables_.data_written();
   if (lazy_refcounts_ && !header_.is_dirty()) CO_TRY_OK(co_await mark_dirty());
   const GuestCluster first = geometry_.cluster_of(at);
   const std::uint64_t clusters = geometry_.clusters_for(geometry_.within(at) + piece.length);
-  std::vector<L2Entry> replaced;  // what this image no longer uses
   for (std::uint64_t i = 0; i < clusters; ++i) {
     CO_TRY(const L2Entry old, co_await entry(first + i));
     const L2Entry now = linked(first + i, old, at, piece);
@@ -308,7 +321,6 @@ Task<Result<>> Image::link(GuestOffset at, const Piece& piece) {
       replaced.push_back(old);
     CO_TRY_OK(co_await set_entry(first + i, now));
   }
-  for (const L2Entry old : replaced) CO_TRY_OK(co_await release_entry(old, false));
   co_return ok();
 }
 
