@@ -32,8 +32,11 @@ for program in "${present[@]}"; do
     tail -20 "$profiles/$program.log" >&2
     exit 1
   }
-  objects+=(-object "build/coverage/bin/$program")
+  # The first is an argument of its own.
+  [ ${#objects[@]} -gt 0 ] && objects+=(-object)
+  objects+=("build/coverage/bin/$program")
 done
 llvm-profdata-19 merge -sparse "$profiles"/*.profraw -o "$profiles/all.profdata"
-llvm-cov-19 report -instr-profile "$profiles/all.profdata" "${objects[@]}" -show-region-summary=0 \
-  -ignore-filename-regex '(_test|_fuzz)\.cc$|qemu_tools|_for_test' "$room"
+llvm-cov-19 report "${objects[@]}" -instr-profile "$profiles/all.profdata" \
+  -show-region-summary=0 -show-branch-summary \
+  -ignore-filename-regex '(_test|_fuzz)\.cc$|qemu_tools|_for_test|fuzz_replay' "$room"

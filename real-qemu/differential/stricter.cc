@@ -14,6 +14,7 @@ const std::vector<StricterRule>& stricter_rules() {
       {"Only regular files are opened", "not a regular file", true},
       {"whose iterations exceed", "iterations"},
       {"must begin in the file", "beyond the end of the file"},
+      {"may not name more L2 tables than the file has clusters", "more than the file has clusters"},
       {"do not wrap around at 32 bits", "overlapping with", true},
       {"Tables and bits of bitmaps must begin within the file", "beyond the end of the file"},
       {"Bitmap tables take at most", "Bitmap tables take", true},

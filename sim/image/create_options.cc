@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <charconv>
 
-#include "sim/base/size.h"
 #include "sim/base/text.h"
 #include "sim/crypto/luks_keys.h"
 #include "sim/image/options.h"
@@ -19,25 +17,6 @@ Error refuse(std::string text) { return {ErrorClass::generic, std::move(text), E
 
 Error unknown_value(std::string_view parameter, std::string_view value) {
   return refuse(fmt::format("Parameter '{}' does not accept value '{}'", parameter, value));
-}
-
-Result<bool> switch_of(const std::string& name, const std::string& value) {
-  if (value == "on" || value == "off") return value == "on";
-  return refuse(fmt::format("Parameter '{}' expects 'on' or 'off'", name));
-}
-
-Result<std::uint64_t> size_of(const std::string& name, const std::string& value) {
-  auto size = parse_qemu_size(value);
-  if (size) return size;
-  return refuse(fmt::format("Parameter '{}' expects a non-negative number below 2^64", name));
-}
-
-Result<std::uint64_t> number_of(const std::string& name, const std::string& value) {
-  std::uint64_t number = 0;
-  const char* const end = value.data() + value.size();
-  const auto [rest, status] = std::from_chars(value.data(), end, number);
-  if (status == std::errc{} && rest == end) return number;
-  return refuse(fmt::format("Parameter '{}' expects a number", name));
 }
 
 Result<std::uint32_t> version_of(const std::string& value) {
@@ -64,12 +43,6 @@ Result<qcow2::Compression> compression_of(const std::string& value) {
 Result<std::uint32_t> cluster_bits_of(std::uint64_t bytes) {
   if (std::has_single_bit(bytes)) return static_cast<std::uint32_t>(std::countr_zero(bytes));
   return refuse("Cluster size must be a power of two between 512 and 2048k");
-}
-
-Result<std::uint32_t> refcount_order_of(std::uint64_t bits) {
-  if (std::has_single_bit(bits) && bits <= 64)
-    return static_cast<std::uint32_t>(std::countr_zero(bits));
-  return refuse("Refcount width must be a power of two and may not exceed 64 bits");
 }
 
 // What the options say about encryption, put together at the end.
@@ -114,8 +87,7 @@ Result<bool> read_layout(const std::string& name, const std::string& value,
     TRY(const std::uint64_t bytes, size_of(name, value));
     TRY(options.cluster_bits, cluster_bits_of(bytes));
   } else if (name == "refcount_bits") {
-    TRY(const std::uint64_t bits, number_of(name, value));
-    TRY(options.refcount_order, refcount_order_of(bits));
+    TRY(options.refcount_order, refcount_order_of(name, value));
   } else if (name == "lazy_refcounts") {
     TRY(options.lazy_refcounts, switch_of(name, value));
   } else if (name == "extended_l2") {

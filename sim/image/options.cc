@@ -3,14 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <charconv>
+
+#include "sim/base/size.h"
 
 namespace sim::image {
+
+static Error bad_value(std::string text) { return {ErrorClass::generic, std::move(text), EINVAL}; }
 
 namespace {
 
 constexpr std::ptrdiff_t kDepthMax = 100;  // of nested objects
-
-Error bad_value(std::string text) { return {ErrorClass::generic, std::move(text), EINVAL}; }
 
 // Takes the text up to a single comma off `text`; doubled ones stand for themselves.
 std::string take_value(std::string_view& text) {
@@ -79,6 +83,33 @@ Result<Json> parse_image_opts(std::string_view text) {
     *place = value;
   }
   return options;
+}
+
+Result<bool> switch_of(std::string_view name, std::string_view value) {
+  if (value == "on" || value == "off") return value == "on";
+  return bad_value(fmt::format("Parameter '{}' expects 'on' or 'off'", name));
+}
+
+Result<std::uint64_t> number_of(std::string_view name, std::string_view value) {
+  std::uint64_t number = 0;
+  const char* const end = value.data() + value.size();
+  const auto [rest, status] = std::from_chars(value.data(), end, number);
+  if (status == std::errc{} && rest == end) return number;
+  return bad_value(fmt::format("Parameter '{}' expects a number", name));
+}
+
+Result<std::uint64_t> size_of(std::string_view name, const std::string& value) {
+  auto size = parse_qemu_size(value);
+  if (size) return size;
+  return bad_value(fmt::format("Parameter '{}' expects a non-negative number below 2^64", name));
+}
+
+Result<std::uint32_t> refcount_order_of(std::string_view name, std::string_view value) {
+  constexpr std::uint64_t kBitsMax = 64;
+  TRY(const std::uint64_t bits, number_of(name, value));
+  if (std::has_single_bit(bits) && bits <= kBitsMax)
+    return static_cast<std::uint32_t>(std::countr_zero(bits));
+  return bad_value("Refcount width must be a power of two and may not exceed 64 bits");
 }
 
 }  // namespace sim::image

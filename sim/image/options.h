@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,5 +20,12 @@ Result<std::vector<std::pair<std::string, std::string>>> parse_key_values(
 
 // The same with dotted keys, which make nested objects; all values are strings.  --image-opts.
 Result<Json> parse_image_opts(std::string_view text);
+
+// Values of options; refused in QEMU's words, which name the option.
+Result<bool> switch_of(std::string_view name, std::string_view value);           // "on", "off"
+Result<std::uint64_t> number_of(std::string_view name, std::string_view value);  // decimal
+Result<std::uint64_t> size_of(std::string_view name, const std::string& value);  // "64k"
+// log2 of a refcount's width in bits.
+Result<std::uint32_t> refcount_order_of(std::string_view name, std::string_view value);
 
 }  // namespace sim::image

@@ -70,6 +70,7 @@ class Checker {
   Task<Result<>> count_l2(std::uint64_t at, Tree tree);
   Task<Result<>> count_l2_entry(std::uint64_t at, std::uint64_t index, Tree tree);
   void count_data(std::uint64_t offset, Tree tree);
+  std::uint64_t count_sequence(std::uint64_t place, std::uint64_t entry, Tree tree);
   void count_compressed(std::uint64_t index, std::uint64_t entry, std::uint64_t bitmap, Tree tree);
   Task<Result<bool>> repaired_by_zero(std::uint64_t at, std::uint64_t index);
   Task<Result<>> count_repeated_tables();

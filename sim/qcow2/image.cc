@@ -122,6 +122,7 @@ Task<Result<>> Image::prepare() {
   CO_TRY_OK(co_await load_bitmaps());
   if (options_.writable) CO_TRY_OK(co_await learn_metadata());
   if (!options_.snapshot.empty()) CO_TRY_OK(co_await show_snapshot(options_.snapshot));
+  if (!options_.lax) CO_TRY_OK(co_await check_l2_tables(l1().offset, l1().entries));
   co_return ok();
 }
 

@@ -188,11 +188,28 @@ Task<Result<>> Checker::count_l2(std::uint64_t at, Tree tree) {
     if (usual && (entry & odd) == 0 && (entry & format::kOffsetMask) != 0) {
       if ((entry & format::kCopied) == 0) uncopied_ = true;
       count_data(entry & format::kOffsetMask, tree);
+      if (times_ == 1) i += count_sequence(i + step, entry, tree) * step;
     } else {
       CO_TRY_OK(co_await count_l2_entry(at, i / step, tree));
     }
   }
   co_return ok();
+}
+
+// The usual entries: one cluster behind the other, as the entry before byte `place` of the table
+// began, each counted for the first time.  Returns how many there are.
+std::uint64_t Checker::count_sequence(std::uint64_t place, std::uint64_t entry, Tree tree) {
+  std::uint64_t found = 0;
+  for (; place < l2_.size(); place += format::kEntryBytes) {
+    entry += geometry_.cluster_bytes();
+    const std::uint64_t offset = entry & format::kOffsetMask;
+    if (load_be<std::uint64_t>(l2_, place) != entry || offset >= file_bytes_) break;
+    if (!counts_.count_first(offset >> geometry_.cluster_bits)) break;
+    ++found;
+    next_contiguous_ = offset + geometry_.cluster_bytes();
+  }
+  if (tree == Tree::active) result_.allocated_clusters += found;
+  return found;
 }
 
 // The usual entry: data in a cluster of its own.

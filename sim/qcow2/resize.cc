@@ -148,6 +148,7 @@ Task<Result<>> Image::grow_l1(std::uint64_t entries) {
 // What goes over all L2 tables must not be made endless by an L1 table that names the same ones
 // again and again.  With lock_ held.
 Task<Result<>> Image::check_l2_tables(HostOffset l1, std::uint32_t entries) {
+  if (entries <= geometry_.clusters_for(file_->size())) co_return ok();
   std::uint64_t tables = 0;
   for (std::uint32_t i = 0; i < entries; ++i) {
     CO_TRY(const std::uint64_t entry,

@@ -5,13 +5,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
-#include <charconv>
 
-#include "sim/base/size.h"
 #include "sim/base/text.h"
 #include "sim/crypto/luks_keys.h"
 #include "sim/image/create_options.h"
+#include "sim/image/options.h"
 #include "sim/qcow2/image.h"
 #include "sim/tool/invocation.h"
 
@@ -37,19 +35,6 @@ constexpr std::string_view kHelp = R"(Amend options for 'qcow2':
 
 Error refuse(std::string text) { return {ErrorClass::generic, std::move(text), EINVAL}; }
 
-Result<bool> switch_of(const std::string& name, const std::string& value) {
-  if (value == "on" || value == "off") return value == "on";
-  return refuse(fmt::format("Parameter '{}' expects 'on' or 'off'", name));
-}
-
-Result<std::uint64_t> number_of(const std::string& name, const std::string& value) {
-  std::uint64_t number = 0;
-  const char* const end = value.data() + value.size();
-  const auto [rest, status] = std::from_chars(value.data(), end, number);
-  if (status == std::errc{} && rest == end) return number;
-  return refuse(fmt::format("Parameter '{}' expects a number", name));
-}
-
 Result<std::string> secret_of(const image::Context& context, const std::string& id) {
   const auto secret = context.secrets.find(id);
   if (secret == context.secrets.end()) return refuse(fmt::format("No secret with id '{}'", id));
@@ -74,10 +59,10 @@ Result<bool> read_key_option(const std::string& name, const std::string& value, 
   } else if (name == "encrypt.old-secret") {
     key.old_secret = value;
   } else if (name == "encrypt.keyslot") {
-    TRY(const std::uint64_t slot, number_of(name, value));
+    TRY(const std::uint64_t slot, image::number_of(name, value));
     key.keyslot = static_cast<int>(std::min<std::uint64_t>(slot, 1000));
   } else if (name == "encrypt.iter-time") {
-    TRY(const std::uint64_t milliseconds, number_of(name, value));
+    TRY(const std::uint64_t milliseconds, image::number_of(name, value));
     key.iterations = crypto::iterations_for(milliseconds);
   } else {
     return false;
@@ -92,18 +77,13 @@ Result<bool> read_option(const std::string& name, const std::string& value,
       return refuse(fmt::format("Unknown compatibility level {}", value));
     options.version = is_listed("0.10|v2", value) ? 2 : 3;
   } else if (name == "size") {
-    const auto size = parse_qemu_size(value);
-    if (!size) return refuse("Parameter 'size' expects a non-negative number below 2^64");
-    options.size = *size;
+    TRY(options.size, image::size_of(name, value));
   } else if (name == "refcount_bits") {
-    TRY(const std::uint64_t bits, number_of(name, value));
-    if (!std::has_single_bit(bits) || bits > 64)
-      return refuse("Refcount width must be a power of two and may not exceed 64 bits");
-    options.refcount_order = static_cast<std::uint32_t>(std::countr_zero(bits));
+    TRY(options.refcount_order, image::refcount_order_of(name, value));
   } else if (name == "lazy_refcounts") {
-    TRY(options.lazy_refcounts, switch_of(name, value));
+    TRY(options.lazy_refcounts, image::switch_of(name, value));
   } else if (name == "data_file_raw") {
-    TRY(options.data_file_raw, switch_of(name, value));
+    TRY(options.data_file_raw, image::switch_of(name, value));
   } else if (name == "data_file") {
     options.data_file = value;
   } else if (name == "backing_file") {
