@@ -39,4 +39,4 @@ done
 llvm-profdata-19 merge -sparse "$profiles"/*.profraw -o "$profiles/all.profdata"
 llvm-cov-19 report "${objects[@]}" -instr-profile "$profiles/all.profdata" \
   -show-region-summary=0 -show-branch-summary \
-  -ignore-filename-regex '(_test|_fuzz)\.cc$|qemu_tools|_for_test|fuzz_replay' "$room"
+  -ignore-filename-regex '(_test|_fuzz)\.cc$|(qemu|request)_tools|_for_test|fuzz_replay' "$room"
