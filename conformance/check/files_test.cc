@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <fstream>
 #include <map>
 #include <optional>
 #include <string>
@@ -179,10 +180,10 @@ TEST_F(CompareFiles, QemuImgAgreesThatTheImagesHereAreImages) {
   inspect::TestDirectory directory;
   ASSERT_TRUE(directory.create(directory / "base", kSize));
   const auto check = [&](const Qcow2& image) {
-    std::FILE* file = std::fopen((directory / "x").c_str(), "wb");
-    ASSERT_NE(file, nullptr);
-    std::fwrite(image.bytes().data(), 1, image.bytes().size(), file);
-    std::fclose(file);
+    std::ofstream file(directory / "x", std::ios::binary);
+    file.write(reinterpret_cast<const char*>(image.bytes().data()),
+               static_cast<std::streamsize>(image.bytes().size()));
+    ASSERT_TRUE(file.good());
   };
   const std::string command = "qemu-img check -q -f qcow2 " + (directory / "x");
   check(Qcow2(kSize, directory / "base", "raw").data(0, 3).zero(2).data(7, 0));

@@ -169,6 +169,15 @@ std::vector<Subject> amended() {
        },
        {},
        amend_to({.version = 2})},
+      {"AmendZeroesOverBackingToVersion2",
+       {.size = kDisk, .cluster_bits = 9, .backing_file = "b", .backing_format = "raw"},
+       [](World& world, Image& image) -> Task<Result<>> {
+         CO_TRY_OK(co_await fill_with_snapshot(world, image));
+         CO_TRY_OK(co_await image.write_zeroes({0}, 2048, true));
+         co_return co_await image.create_snapshot({.name = "t"});
+       },
+       {},
+       amend_to({.version = 2})},
       {"AmendToVersion3",
        {.size = kDisk, .cluster_bits = 9, .version = 2},
        [](World&, Image& image) { return store(image, 0, 3000, 0xa0); },
@@ -206,6 +215,27 @@ std::vector<Subject> repaired() {
        {.size = kDisk, .cluster_bits = 9, .refcount_order = 6},
        fill_with_bitmaps,
        lose_counts,
+       repair(Repair::all)},
+      {"RepairReferenceBeyondAllCounts", plain, fill_all,
+       [](MemoryFile& file) {
+         constexpr std::uint64_t kFar = 9 << 20;  // a table of one cluster counts 8 MiB
+         file.truncate_now(kFar + 4096);
+         set_field(file, l2_table(file), kFar | format::kCopied);
+       },
+       repair(Repair::all), false},
+      {"RepairBitmapTable", plain,
+       [](World& world, Image& image) -> Task<Result<>> {
+         CO_TRY_OK(co_await image.add_bitmap("a", 9, true));
+         co_return co_await fill_all(world, image);
+       },
+       [](MemoryFile& file) {
+         // Extensions are a type of 4 bytes, a length, and the data: of bitmaps the directory's
+         // offset at 16, whose first field is where the table lies.
+         std::uint64_t at = 112;
+         while (field(file, at) >> 32 != format::extension::bitmaps)
+           at += format::kExtensionHead + align_up(field(file, at) & UINT32_MAX, 8);
+         misplace_entry(file, field(file, field(file, at + format::kExtensionHead + 16)));
+       },
        repair(Repair::all)},
       {"RepairBlockBehindTheEnd", plain, fill_all,
        [](MemoryFile& file) {
@@ -370,7 +400,7 @@ std::vector<Subject> subjects() {
   return all;
 }
 
-class FaultOperations : public ::testing::TestWithParam<Subject> {
+class FaultOperationsTest : public ::testing::TestWithParam<Subject> {
  protected:
   void SetUp() override {
     const Subject& subject = GetParam();
@@ -455,7 +485,7 @@ class FaultOperations : public ::testing::TestWithParam<Subject> {
   std::uint64_t judged_ = 0;
 };
 
-TEST_P(FaultOperations, EveryRequestMayFail) {
+TEST_P(FaultOperationsTest, EveryRequestMayFail) {
   constexpr std::array kOperations = {Operation::read, Operation::write, Operation::discard,
                                       Operation::flush, Operation::resize};
   constexpr std::array kNames = {"read", "write", "discard", "flush", "resize"};
@@ -471,7 +501,37 @@ TEST_P(FaultOperations, EveryRequestMayFail) {
   std::printf("%llu images judged\n", static_cast<unsigned long long>(judged_));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FaultOperations, ::testing::ValuesIn(subjects()),
+// A new file is made: what is half made is nobody's yet, but the failure is reported.
+TEST(FaultOperations, CreationSaysWhatFailed) {
+  World world(1);
+  std::vector<CreateOptions> all = {encrypted().front().create};
+  for (const Preallocation how :
+       {Preallocation::metadata, Preallocation::falloc, Preallocation::full})
+    for (const bool data_file : {false, true})
+      all.push_back({.size = kDisk,
+                     .cluster_bits = 9,
+                     .refcount_order = 6,
+                     .preallocation = how,
+                     .data_file = data_file ? "d" : "",
+                     .data_file_raw = data_file});
+  for (const CreateOptions& options : all)
+    for (const Operation operation :
+         {Operation::read, Operation::write, Operation::flush, Operation::resize})
+      for (std::uint64_t nth = 1;; ++nth) {
+        const auto plan = std::make_shared<storage::FaultPlan>();
+        plan->add({.operation = operation, .nth = nth, .number = ENOSPC});
+        const auto faulty = [&] {
+          return std::make_shared<storage::Faults>(std::make_shared<MemoryFile>(), plan);
+        };
+        std::shared_ptr<storage::Storage> data;
+        if (!options.data_file.empty()) data = faulty();
+        const auto made = run(world, create(faulty(), options, data));
+        if (plan->met() == 0) break;
+        EXPECT_FALSE(made.ok()) << static_cast<int>(operation) << " " << nth;
+      }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FaultOperationsTest, ::testing::ValuesIn(subjects()),
                          [](const auto& subject) { return std::string(subject.param.name); });
 
 }  // namespace
