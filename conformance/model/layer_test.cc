@@ -10,7 +10,6 @@
 namespace conformance::model {
 namespace {
 
-using ::testing::ElementsAre;
 using sim::operator""_KiB;
 using sim::operator""_MiB;
 

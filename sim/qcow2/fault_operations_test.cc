@@ -196,9 +196,9 @@ std::vector<Subject> amended() {
   };
 }
 
-std::vector<Subject> repaired() {
+std::vector<Subject> repaired_counts() {
   const CreateOptions plain{.size = kDisk, .cluster_bits = 9};
-  std::vector<Subject> all = {
+  return {
       {"RebuildAllCounts", plain, fill_with_snapshot, lose_counts, repair(Repair::all)},
       {"RepairCounts", plain, fill_with_snapshot, spoil_counts, repair(Repair::all)},
       {"RepairSmallestCounts",
@@ -251,6 +251,12 @@ std::vector<Subject> repaired() {
        repair(Repair::leaks)},
       {"RepairCopiedFlags", plain, fill_with_snapshot, clear_copied, repair(Repair::all)},
       {"RepairMisplacedBlock", plain, fill_all, misplace_block, repair(Repair::all)},
+  };
+}
+
+std::vector<Subject> repaired_entries() {
+  const CreateOptions plain{.size = kDisk, .cluster_bits = 9};
+  return {
       {"RepairUnalignedZeroes",
        {.size = kDisk, .cluster_bits = 12},
        fill_all,
@@ -274,6 +280,11 @@ std::vector<Subject> repaired() {
        },
        session([](World&, Image& image) { return store(image, 0, 512, 0xa0); })},
   };
+}
+
+std::vector<Subject> repaired() {
+  std::vector<Subject> all = repaired_counts();
+  for (const Subject& subject : repaired_entries()) all.push_back(subject);
   for (Subject& subject : all) subject.may_succeed = true;
   return all;
 }
@@ -309,6 +320,12 @@ std::vector<Subject> changed() {
       {"GrowWithMetadata", plain, fill_all, {}, session([](World&, Image& image) {
          return image.resize(3 * kDisk, Preallocation::metadata);
        })},
+  };
+}
+
+std::vector<Subject> changed_otherwise() {
+  const CreateOptions plain{.size = kDisk, .cluster_bits = 9};
+  return {
       {"Empty",
        plain,
        fill_all,
@@ -395,7 +412,7 @@ std::vector<Subject> encrypted() {
 
 std::vector<Subject> subjects() {
   std::vector<Subject> all = amended();
-  for (const auto& more : {repaired(), changed(), encrypted()})
+  for (const auto& more : {repaired(), changed(), changed_otherwise(), encrypted()})
     all.insert(all.end(), more.begin(), more.end());
   return all;
 }

@@ -51,8 +51,8 @@ class Storage {
   // The bytes of a range where they lie, without copying them; until the next view() of the file,
   // or its end.  What others write to it may show.  Empty: not here, not now; read() can.
   virtual Bytes view(std::uint64_t /*offset*/, std::uint64_t /*length*/) { return {}; }
-  // False: part of what was looked at in the last view() is not what the file holds (it could not be
-  // had); read() can, or knows why not.
+  // False: part of what was looked at in the last view() is not what the file holds (it could not
+  // be had); read() can, or knows why not.
   virtual bool view_held() const { return true; }
 };
 
