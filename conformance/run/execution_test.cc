@@ -45,7 +45,7 @@ const std::string kReady = R"({"wait": "ready", "disk": "vda"})";
 const std::string kPivot =
     R"({"call": "blockJobAbort", "disk": "vda", "flags": ["pivot"], "expect": {"ok": true}})";
 
-Executed on_simulator(const Scenario& scenario, ExecutionOptions options = {},
+Executed on_simulator(const Scenario& scenario, const ExecutionOptions& options = {},
                       sim::job::MirrorCanary canary = sim::job::MirrorCanary::none) {
   SimTarget target = testing::simulator(canary);
   return execute(scenario, target, options);
