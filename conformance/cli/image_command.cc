@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
@@ -44,7 +45,16 @@ static std::int64_t utc_offset(std::uint64_t seconds) {
   return ::localtime_r(&time, &local) != nullptr ? local.tm_gmtoff : 0;
 }
 
+// Who is told to end leaves nothing half-written.
+static void end_by(int signal) {
+  sim::storage::remove_unfinished();
+  (void)std::signal(signal, SIG_DFL);
+  (void)std::raise(signal);
+}
+
 int image_command(const std::vector<std::string>& arguments) {
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) (void)std::signal(signal, end_by);
+  (void)std::signal(SIGUSR1, SIG_IGN);  // qemu-img's request for progress
   sim::storage::RealFiles files;
   std::error_code error;
   const std::string here = std::filesystem::current_path(error).string();

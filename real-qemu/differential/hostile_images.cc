@@ -346,8 +346,8 @@ std::vector<std::string> base_lines() {
       write + " extended.qcow2 >/dev/null",
       "qemu-img create -q -f qcow2 zlib.qcow2 1M",
       "qemu-img create -q -f qcow2 -o compression_type=zstd zstd.qcow2 1M",
-      "for i in zlib zstd; do qemu-io -c 'write -c -P 5 0 64k' -c 'write -c -P 6 64k 64k' $i.qcow2 "
-      ">/dev/null; done",
+      "for i in zlib zstd; do qemu-io -c 'write -c -P 5 0 64k' -c 'write -c -P 6 64k 64k' "
+      "$i.qcow2 >/dev/null; done",  // NOLINT(bugprone-suspicious-missing-comma)
       "qemu-img create -q -f qcow2 snap.qcow2 1M",
       "qemu-io -c 'write -P 1 0 64k' -c 'write -P 1 64k 64k' snap.qcow2 >/dev/null",
       "qemu-img snapshot -c first snap.qcow2",

@@ -29,9 +29,9 @@ namespace fs = std::filesystem;
 #endif
 // The sanitizer's own memory comes on top of ours.
 #ifdef UNDERSTUDY_ASAN
-constexpr std::uint64_t kResidentKiB = 256 * 1024, kInfoKiB = 192 * 1024;
+constexpr std::uint64_t kResidentKiB = 256U * 1024, kInfoKiB = 192U * 1024;
 #else
-constexpr std::uint64_t kResidentKiB = 256 * 1024, kInfoKiB = 64 * 1024;
+constexpr std::uint64_t kResidentKiB = 256U * 1024, kInfoKiB = 64U * 1024;
 #endif
 constexpr std::uint64_t kFileBytes = std::uint64_t{64} << 20;
 

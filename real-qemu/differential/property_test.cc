@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using conformance::Outcome;
-using conformance::Scenario;
 using conformance::Target;
 using conformance::TargetChoice;
 using conformance::Verdict;

@@ -54,6 +54,12 @@ static std::string_view text_of(int number) {
       return "Read-only file system";
     case ENOTSUP:
       return "Operation not supported";
+    case ENOMEM:
+      return "Cannot allocate memory";
+    case ELOOP:
+      return "Too many levels of symbolic links";
+    case ENAMETOOLONG:
+      return "File name too long";
     case ECANCELED:
       return "Operation canceled";
     case ENOMEDIUM:

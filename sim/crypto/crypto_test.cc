@@ -142,7 +142,7 @@ TEST(CipherTest, AsOpenSslDoesEverySector) {
 }
 
 TEST(CipherTest, RefusesWhatDoesNotFit) {
-  const auto refusal = [](CipherSpec spec, std::size_t bytes) {
+  const auto refusal = [](const CipherSpec& spec, std::size_t bytes) {
     const auto made = make_cipher(spec, std::vector<std::byte>(bytes));
     return made.ok() ? std::string() : made.error().desc;
   };
@@ -180,7 +180,7 @@ TEST(LuksTest, HeaderAndKeys) {
   const auto bytes = serialise_luks(*header);
   EXPECT_TRUE(std::ranges::equal(bytes, Bytes(*area).first(bytes.size())));
 
-  const Bytes material = Bytes(*area).subspan(8 * 512, header->material_bytes());
+  const Bytes material = Bytes(*area).subspan(std::size_t{8} * 512, header->material_bytes());
   const auto wrong = open_slot(*header, 0, material, "Secret");
   ASSERT_TRUE(wrong.ok());
   EXPECT_FALSE(wrong->has_value());

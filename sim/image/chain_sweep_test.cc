@@ -351,8 +351,9 @@ TEST_P(ChainSweep, APowerCutAtAnyMomentLosesNothing) {
     MemoryFiles files;
     copy_to(files);
     PowerOfAll power;
-    storage::FilteredFiles filtered(
-        files, [&](const std::string& path, auto /*file*/) { return power.filter(path, files); });
+    storage::FilteredFiles filtered(files, [&](const std::string& path, const auto& /*file*/) {
+      return power.filter(path, files);
+    });
     const Context context = Chain::context_of(world_, filtered);
     Chain chain = prepared_;
     std::uint8_t n = 0;

@@ -138,22 +138,25 @@ Task<Result<Layer*>> above_base(const Context& context, Layer& top, const Commit
   co_return above;
 }
 
+Task<Result<>> commit_layer(const Context& context, Layer& top, CommitRequest& request) {
+  CO_TRY(Layer * above, co_await above_base(context, top, request));
+  {
+    Committer committer(top, *above->backing(), request);
+    CO_TRY_OK(co_await committer.run());
+  }
+  if (request.keep_data || !request.base.empty() || top.qcow2() == nullptr) co_return ok();
+  if (auto emptied = co_await top.qcow2()->make_empty(); !emptied)
+    co_return os_error(emptied.error().number,
+                       fmt::format("Could not empty {}", request.image.filename));
+  co_return ok();
+}
+
 }  // namespace
 
 Task<Result<>> commit(const Context& context, CommitRequest request) {
   request.image.writable = request.image.backing_writable = true;
-  CO_TRY(std::unique_ptr<Layer> top, co_await open_chain(context, request.image));
-  CO_TRY(Layer * above, co_await above_base(context, *top, request));
-  {
-    Committer committer(*top, *above->backing(), request);
-    CO_TRY_OK(co_await committer.run());
-  }
-  if (!request.keep_data && request.base.empty() && top->qcow2() != nullptr) {
-    if (auto emptied = co_await top->qcow2()->make_empty(); !emptied)
-      co_return os_error(emptied.error().number,
-                         fmt::format("Could not empty {}", request.image.filename));
-  }
-  co_return co_await top->close();
+  CO_TRY(const std::unique_ptr<Layer> top, co_await open_chain(context, request.image));
+  co_return co_await work_and_close(*top, commit_layer(context, *top, request));
 }
 
 }  // namespace sim::image

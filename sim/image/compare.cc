@@ -70,12 +70,13 @@ class Comparer {
   // What the image has at `at`; false after an error.
   Task<bool> ask(Side& side, std::uint64_t at, std::uint64_t length) {
     auto found = co_await status_of_chain(side.layer, at, length);
-    if (found)
-      side.found = *found;
-    else
+    if (!found) {
       result_.error =
           CompareError{.error = std::move(found).error(), .in_first = side.first, .offset = at};
-    co_return found.ok();
+      co_return false;
+    }
+    side.found = *found;
+    co_return true;
   }
 
   // As far as QEMU tells stretches apart: the end of the disk is a part of it.
@@ -132,10 +133,10 @@ class Comparer {
 
   Task<bool> read(Side& side, std::uint64_t at, std::uint64_t length) {
     auto got = co_await side.layer.read(at, side.buffer.first(length));
-    if (!got)
-      result_.error = CompareError{
-          .error = std::move(got).error(), .in_first = side.first, .reading = true, .offset = at};
-    co_return got.ok();
+    if (got) co_return true;
+    result_.error = CompareError{
+        .error = std::move(got).error(), .in_first = side.first, .reading = true, .offset = at};
+    co_return false;
   }
 
   // The first sector from `at` that is not the same; there is one in the buffer.

@@ -79,6 +79,9 @@ Task<Result<>> fill(const ConvertRequest& request, const Layers& sources, Layer&
     co_return Error{ErrorClass::generic, "output file is smaller than input file", EINVAL};
   if (request.compressed && target.cluster_size() == 0)
     co_return Error{ErrorClass::generic, "Compression not supported for this file format", ENOTSUP};
+  if (request.compressed && target.qcow2() != nullptr && target.qcow2()->header().crypt_method != 0)
+    co_return Error{ErrorClass::generic,
+                    "Compression and encryption not supported at the same time", EINVAL};
   CopyOptions options{.sparse = request.sparse,
                       .compressed = request.compressed,
                       .zero_already = zero_already,
@@ -111,6 +114,11 @@ Task<Result<>> make_and_fill(const Context& context, ConvertRequest request,
 }  // namespace
 
 Task<Result<>> convert(const Context& context, ConvertRequest request) {
+  if (request.over_backing && request.sources.size() > 1)
+    co_return Error{ErrorClass::generic,
+                    "Having a backing file for the target makes no sense when concatenating "
+                    "multiple input images",
+                    EINVAL};
   Layers sources;
   for (const OpenRequest& source : request.sources) {
     CO_TRY(auto layer, co_await open_chain(context, source));
@@ -126,9 +134,8 @@ Task<Result<>> convert(const Context& context, ConvertRequest request) {
   }
   OpenRequest open = request.destination;
   open.writable = true;
-  CO_TRY(std::unique_ptr<Layer> target, co_await open_chain(context, std::move(open)));
-  CO_TRY_OK(co_await fill(request, sources, *target, request.zero_already));
-  co_return co_await target->close();
+  CO_TRY(const std::unique_ptr<Layer> target, co_await open_chain(context, std::move(open)));
+  co_return co_await work_and_close(*target, fill(request, sources, *target, request.zero_already));
 }
 
 }  // namespace sim::image

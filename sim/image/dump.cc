@@ -77,13 +77,13 @@ void Dumper::note_problems(const DumpRecord& record) {
   exhausted_ = exhausted_ || ++records_ >= kRecordsMax;
 }
 
-void Dumper::show(DumpRecord record) {
+void Dumper::show(const DumpRecord& record) {
   if (exhausted_) return;
   note_problems(record);
   sink_.record(record);
 }
 
-void Dumper::begin(DumpRecord record) {
+void Dumper::begin(const DumpRecord& record) {
   if (exhausted_) return;
   note_problems(record);
   sink_.table(record);

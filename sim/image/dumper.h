@@ -57,8 +57,8 @@ class Dumper {
     return request_.at ||
            (!request_.guest && (!request_.only || *request_.only == DumpSection::clusters));
   }
-  void show(DumpRecord record);
-  void begin(DumpRecord record);
+  void show(const DumpRecord& record);
+  void begin(const DumpRecord& record);
   void note_problems(const DumpRecord& record);
   // Fills `into`; false if it cannot be read, which is a problem of `what`.
   Task<bool> read(std::uint64_t at, MutableBytes into, std::string what);

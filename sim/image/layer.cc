@@ -17,6 +17,13 @@ Task<Result<>> Layer::statuses(std::uint64_t offset, std::uint64_t length, std::
   co_return ok();
 }
 
+Task<Result<>> work_and_close(Layer& layer, Task<Result<>> work) {
+  auto done = co_await std::move(work);
+  auto closed = co_await layer.close();
+  if (!done) co_return done;
+  co_return closed;
+}
+
 void Layer::forget() {
   known_.clear();
   ahead_ = 1;

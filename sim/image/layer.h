@@ -102,6 +102,10 @@ class Layer {
   std::size_t ahead_ = 1;  // so many are asked for: more and more while they are all used
 };
 
+// Does `work` with an open layer, then closes it whatever came of that: an image that is only
+// dropped keeps its mark that its bitmaps are in use.
+Task<Result<>> work_and_close(Layer& layer, Task<Result<>> work);
+
 // What a stretch is when the whole chain from `top` down is looked at, and the depth of the layer
 // that decides (0 is `top`): one that has it, or one that has not where nothing lies below it, or
 // something that is too short; then it reads as zeroes.

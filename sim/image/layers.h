@@ -11,7 +11,9 @@
 
 namespace sim::image {
 
-std::unique_ptr<Layer> make_raw_layer(Layer::Place place, bool writable);
+// `probed`: nobody said that the file is raw.  Its first sector then never becomes the start of
+// another format, which the next one to probe it would believe (QEMU's rule): EPERM.
+std::unique_ptr<Layer> make_raw_layer(Layer::Place place, bool writable, bool probed = false);
 
 std::unique_ptr<Layer> make_qcow2_layer(Layer::Place place, std::unique_ptr<qcow2::Image> image);
 

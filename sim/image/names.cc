@@ -71,13 +71,18 @@ Result<> confine(const Context& context, const std::string& image_path, const st
                EPERM};
 }
 
+std::string without_protocol(const std::string& name) {
+  constexpr std::string_view kFile = "file:";
+  return name.starts_with(kFile) ? name.substr(kFile.size()) : name;
+}
+
 Result<std::string> follow(const Context& context, const std::string& image_path,
                            const std::string& name) {
   if (has_protocol(name))
     return Error{ErrorClass::generic,
                  fmt::format("the image refers to '{}': only names of files are followed", name),
                  EPERM};
-  const std::string path = absolute(context, compose_name(image_path, name));
+  std::string path = absolute(context, compose_name(image_path, name));
   TRY_OK(confine(context, image_path, path));
   return path;
 }

@@ -12,8 +12,8 @@
 namespace sim::image {
 
 static Result<Output> begin(const Context& context, const std::string& name) {
-  auto output = Output::begin(context.files, absolute(context, name));
-  if (output) return output;
+  auto output = Output::begin(context.files, absolute(context, without_protocol(name)), name);
+  if (output || output.error().number == EAGAIN) return output;
   return os_error(output.error().number, fmt::format("Could not create '{}'", name));
 }
 

@@ -35,7 +35,19 @@ class Opener {
   Opener(const Context& context, const OpenRequest& request)
       : context_(context), request_(request) {}
 
+  // What was opened before a refusal is closed: nothing in it has changed.
   Task<Result<std::unique_ptr<Layer>>> open() {
+    auto opened = co_await open_layers();
+    if (opened) co_return opened;
+    for (const auto& layer : layers_)
+      if (layer) (void)co_await layer->close();
+    co_return opened;
+  }
+
+ private:
+  Task<Result<std::unique_ptr<Layer>>> open_layers() {
+    if (request_.force_share && (request_.writable || request_.backing_writable))
+      co_return wrap(refusal("force-share=on can only be used with read-only images"));
     auto source = source_of(request_.filename, request_.format, request_.image_opts);
     if (!source) co_return wrap(std::move(source).error());
     std::optional<Source> next = *std::move(source);
@@ -54,7 +66,6 @@ class Opener {
     co_return std::move(layers_.front());
   }
 
- private:
   // The error of a layer, as QEMU says it for the name that was asked for.
   Error wrap(Error error) const {
     std::string text = fmt::format("Could not open '{}': ", request_.filename);
@@ -84,16 +95,28 @@ class Opener {
     return *std::move(file);
   }
 
+  // As QEMU does (measured, docs/decisions/locks.md): a qcow2 file is its user's alone to change.
+  Result<> claim(storage::Storage& file, const std::string& name, bool is_data_file, bool raw) {
+    if (request_.force_share) return ok();
+    return claim_file(file, name,
+                      {.reads = !request_.metadata_only,
+                       .writes = writable(),
+                       .others_may_write = raw,
+                       .others_may_resize = raw && !is_data_file});
+  }
+
   Result<std::string> identity_of(const std::string& path) const {
     auto canonical = context_.files.canonical(path);
     return canonical ? *std::move(canonical) : path;  // opening it says what is wrong
   }
 
   Task<Result<std::unique_ptr<Layer>>> open_layer(const Source& source) {
+    if (writable() && source.read_only) co_return refusal("Block node is read-only");
     const std::string path = absolute(context_, source.filename);
     CO_TRY(auto file, open_file(path, source.filename));
     std::string format = source.format;
-    if (format.empty()) {
+    const bool probed = format.empty();
+    if (probed) {
       std::vector<std::byte> start(std::min<std::uint64_t>(kRecogniseBytes, file->size()));
       CO_TRY_OK(co_await file->read(0, start));
       format = recognise(start);
@@ -102,11 +125,12 @@ class Opener {
     if (format == "raw" || format == "file") {
       if (!request_.snapshot.empty() && layers_.empty())
         co_return refusal(fmt::format("Could not load snapshot '{}'", request_.snapshot));
+      CO_TRY_OK(claim(*file, source.filename, false, true));
       co_return make_raw_layer({.path = path,
                                 .name = source.filename,
                                 .shown_name = source.filename,
                                 .file = std::move(file)},
-                               writable());
+                               writable(), probed);
     }
     if (is_other_format(format))
       co_return refusal(fmt::format("'{}' has the format {}, which is not in this version (-f raw "
@@ -114,6 +138,7 @@ class Opener {
                                     source.filename, format),
                         ENOTSUP);
     if (format != "qcow2") co_return refusal(fmt::format("Unknown driver '{}'", format));
+    CO_TRY_OK(claim(*file, source.filename, false, false));
     auto layer = co_await open_qcow2(source, path, std::move(file));
     if (!layer && !layers_.empty())
       co_return refusal(fmt::format("'{}': {}", source.filename, layer.error().desc),
@@ -172,7 +197,9 @@ class Opener {
             fmt::format("the image refers to '{}': only names of files are followed", name), EPERM);
       TRY_OK(confine(context_, image_path, path));
     }
-    return open_file(path, name);
+    TRY(auto file, open_file(path, name));
+    TRY_OK(claim(*file, name, true, true));
+    return file;
   }
 
   // What `layer`, opened from `source`, has below it.
@@ -227,6 +254,14 @@ void warn_of_bitmaps(const Context& context, const qcow2::Header& header) {
       "warning: a program lacking bitmap support modified this file, so all bitmaps are now "
       "considered inconsistent\n"
       "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix.");
+}
+
+Result<> claim_file(storage::Storage& file, const std::string& name, const storage::Claim& claim) {
+  auto claimed = file.claim(claim);
+  if (claimed) return ok();
+  Error error = std::move(claimed).error();
+  error.desc += fmt::format("\nIs another process using the image [{}]?", name);
+  return error;
 }
 
 std::string reason_of(const Error& error, const std::string& filename) {

@@ -37,7 +37,7 @@ struct OpenRequest {
   bool with_backing = true;       // false: the layer alone
   bool backing_writable = false;  // of the layer right below
   std::string snapshot = {};      // shows an internal snapshot (-l)
-  bool force_share = false;       // -U
+  bool force_share = false;       // -U: nothing is claimed
   // Nobody will ask for the guest's data: an encrypted image is opened without its key, an external
   // data file is not opened (QEMU's BDRV_O_NO_IO).  What is read is undefined.
   bool metadata_only = false;
@@ -62,6 +62,9 @@ void warn_of_bitmaps(const Context& context, const qcow2::Header& header);
 // too they are QEMU's words ("Could not open 'NAME': …").
 Task<Result<std::unique_ptr<Layer>>> open_chain(const Context& context, OpenRequest request);
 
+// Claims a file that is opened as `name` (docs/decisions/locks.md); QEMU's words if others use it.
+Result<> claim_file(storage::Storage& file, const std::string& name, const storage::Claim& claim);
+
 // What open_chain says about `filename`, without the words that it could not be opened: for QEMU's
 // texts that say so themselves.
 std::string reason_of(const Error& error, const std::string& filename);
@@ -79,6 +82,9 @@ Result<std::string> follow(const Context& context, const std::string& image_path
 
 // The name that QEMU would show for it: `name`, or the directory of `image_name` and `name`.
 std::string compose_name(const std::string& image_name, const std::string& name);
+
+// A file's name without the "file:" that may stand in front of it.
+std::string without_protocol(const std::string& name);
 
 // True if a protocol stands in front ("nbd:…", "json:…").
 bool has_protocol(const std::string& name);

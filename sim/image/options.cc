@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "sim/base/size.h"
+#include "sim/base/text.h"
 
 namespace sim::image {
 
@@ -86,7 +87,8 @@ Result<Json> parse_image_opts(std::string_view text) {
 }
 
 Result<bool> switch_of(std::string_view name, std::string_view value) {
-  if (value == "on" || value == "off") return value == "on";
+  if (is_listed("on|yes|true|y", value)) return true;
+  if (is_listed("off|no|false|n", value)) return false;
   return bad_value(fmt::format("Parameter '{}' expects 'on' or 'off'", name));
 }
 

@@ -22,7 +22,7 @@ Result<std::vector<std::pair<std::string, std::string>>> parse_key_values(
 Result<Json> parse_image_opts(std::string_view text);
 
 // Values of options; refused in QEMU's words, which name the option.
-Result<bool> switch_of(std::string_view name, std::string_view value);           // "on", "off"
+Result<bool> switch_of(std::string_view name, std::string_view value);  // "on", "off", "yes", …
 Result<std::uint64_t> number_of(std::string_view name, std::string_view value);  // decimal
 Result<std::uint64_t> size_of(std::string_view name, const std::string& value);  // "64k"
 // log2 of a refcount's width in bits.

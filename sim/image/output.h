@@ -16,7 +16,9 @@ class Output {
  public:
   // Makes an empty file beside `path` (absolute; a link is followed).  Refused, with the errno of
   // an open(2), if what is at `path` is no file or may not be written.
-  static Result<Output> begin(storage::FileSystem& files, const std::string& path);
+  // What is at `path` is claimed until the object goes; `name` is what it is called in the error.
+  static Result<Output> begin(storage::FileSystem& files, const std::string& path,
+                              const std::string& name);
   Output(Output&& other) noexcept;
   Output& operator=(Output&&) = delete;
   ~Output();  // removes what was not kept
@@ -34,6 +36,7 @@ class Output {
   storage::FileSystem* files_;  // null: nothing is left to be removed
   std::string path_, target_;
   std::shared_ptr<storage::Storage> file_;
+  std::shared_ptr<storage::Storage> present_;  // what is to be replaced; null: nothing
 };
 
 // Refuses the name of a file that `source` or a layer beneath it reads from, links resolved.

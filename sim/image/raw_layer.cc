@@ -4,6 +4,7 @@
 #include <array>
 
 #include "sim/image/layers.h"
+#include "sim/image/recognise.h"
 #include "sim/qcow2/format.h"
 
 namespace sim::image {
@@ -14,8 +15,11 @@ constexpr std::uint64_t kSector = qcow2::format::kSector;
 
 class RawLayer final : public Layer {
  public:
-  RawLayer(Place place, bool writable)
-      : Layer(std::move(place)), size_(align_up(file()->size(), kSector)), writable_(writable) {}
+  RawLayer(Place place, bool writable, bool probed)
+      : Layer(std::move(place)),
+        size_(align_up(file()->size(), kSector)),
+        writable_(writable),
+        probed_(probed) {}
 
   Task<Result<>> read(std::uint64_t offset, MutableBytes into) override {
     if (offset > size_ || into.size() > size_ - offset) return refuse(EIO);
@@ -24,6 +28,7 @@ class RawLayer final : public Layer {
   Task<Result<>> write(std::uint64_t offset, Bytes from) override {
     forget();
     if (!may_change(offset, from.size())) return refuse(writable_ ? EIO : EBADF);
+    if (probed_ && offset < kSector && !from.empty()) return write_first(offset, from);
     return file()->write(offset, from);
   }
   Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override {
@@ -86,15 +91,24 @@ class RawLayer final : public Layer {
     return writable_ && offset <= size_ && length <= size_ - offset;
   }
   static Task<Result<>> refuse(int number) { co_return os_error(number); }
+  Task<Result<>> write_first(std::uint64_t offset, Bytes from) {
+    std::array<std::byte, kSector> start{};
+    CO_TRY_OK(co_await file()->read(0, start));
+    const std::size_t part = std::min<std::size_t>(from.size(), kSector - offset);
+    std::ranges::copy(from.first(part), start.begin() + static_cast<std::ptrdiff_t>(offset));
+    if (recognise(start) != "raw") co_return os_error(EPERM);
+    co_return co_await file()->write(offset, from);
+  }
 
   std::uint64_t size_;
   bool writable_;
+  bool probed_;
 };
 
 }  // namespace
 
-std::unique_ptr<Layer> make_raw_layer(Layer::Place place, bool writable) {
-  return std::make_unique<RawLayer>(std::move(place), writable);
+std::unique_ptr<Layer> make_raw_layer(Layer::Place place, bool writable, bool probed) {
+  return std::make_unique<RawLayer>(std::move(place), writable, probed);
 }
 
 }  // namespace sim::image

@@ -9,6 +9,8 @@
 #include "sim/base/page_buffer.h"
 #include "sim/image/copy.h"
 #include "sim/image/layer.h"
+#include "sim/image/output.h"
+#include "sim/image/recognise.h"
 #include "sim/qcow2/format.h"
 
 namespace sim::image {
@@ -145,31 +147,49 @@ Task<Result<>> copy_what_differs(const Context& context, Layer& overlay, RebaseR
   if (!request.backing.empty()) {
     CO_TRY(const std::string path, follow(context, overlay.path(), request.backing));
     shared = shared_layer(context, overlay.backing(), path);
-    auto opened = co_await open_chain(
-        context, {.filename = path, .format = request.backing_format, .force_share = true});
+    auto opened = co_await open_chain(context, {.filename = path,
+                                                .format = request.backing_format,
+                                                .force_share = request.image.force_share});
     if (!opened)
       co_return os_error(opened.error().number,
                          fmt::format("Could not open new backing file '{}'", request.backing));
     fresh = *std::move(opened);
+    if (!refuse_source(context, *fresh, overlay.path()))
+      co_return Error{ErrorClass::generic,
+                      fmt::format("Could not open new backing file '{}': '{}' would be in its own "
+                                  "chain: the backing files would make a loop",
+                                  request.backing, request.image.filename),
+                      ELOOP};
   }
   Rebaser rebaser(overlay, fresh.get(), shared, request);
   CO_TRY_OK(co_await rebaser.run());
   co_return co_await overlay.flush();
 }
 
+bool is_format(std::string_view name) {
+  return name == "raw" || name == "qcow2" || is_other_format(name);
+}
+
+Task<Result<>> rebase_layer(const Context& context, Layer& overlay, RebaseRequest& request) {
+  if (overlay.qcow2() == nullptr) co_return os_error(ENOTSUP, "the format has no backing files");
+  if (!request.unsafe) CO_TRY_OK(co_await copy_what_differs(context, overlay, request));
+  if (auto done =
+          co_await overlay.qcow2()->change_backing_name(request.backing, request.backing_format);
+      !done)
+    co_return changing(request, done.error());
+  co_return ok();
+}
+
 }  // namespace
 
 Task<Result<>> rebase(const Context& context, RebaseRequest request) {
+  if (!request.backing_format.empty() && !is_format(request.backing_format))
+    co_return Error{ErrorClass::generic,
+                    fmt::format("Invalid format name: '{}'", request.backing_format), EINVAL};
   request.image.writable = true;
   request.image.with_backing = !request.unsafe;
-  CO_TRY(std::unique_ptr<Layer> overlay, co_await open_chain(context, request.image));
-  if (overlay->qcow2() == nullptr) co_return os_error(ENOTSUP, "the format has no backing files");
-  if (!request.unsafe) CO_TRY_OK(co_await copy_what_differs(context, *overlay, request));
-  if (auto done =
-          co_await overlay->qcow2()->change_backing_name(request.backing, request.backing_format);
-      !done)
-    co_return changing(request, done.error());
-  co_return co_await overlay->close();
+  CO_TRY(const std::unique_ptr<Layer> overlay, co_await open_chain(context, request.image));
+  co_return co_await work_and_close(*overlay, rebase_layer(context, *overlay, request));
 }
 
 }  // namespace sim::image

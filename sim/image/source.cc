@@ -130,9 +130,15 @@ Result<> take_qcow2_options(const Json& options, Source& source, int depth) {
   return ok();
 }
 
+bool is_read_only(const Json& options) {
+  const auto found = options.find("read-only");
+  return found != options.end() && (*found == Json(true) || *found == Json("on"));
+}
+
 Result<Source> from_options(const Json& options, int depth) {
   if (depth == kSourcesMax) return refusal("too many drivers on top of each other");
   Source source;
+  source.read_only = is_read_only(options);
   TRY(source.format, text_in(options, "driver"));
   if (source.format == "file") {
     TRY(source.filename, text_in(options, "filename"));

@@ -16,6 +16,7 @@ struct Source {
   std::string key_secret = {};                 // encrypt.key-secret: the id of a secret
   std::string data_file = {};                  // data-file.filename; empty: what the image says
   bool without_backing = false;                // backing=null
+  bool read_only = false;                      // read-only=on
   std::shared_ptr<const Source> backing = {};  // null: what the image says
 };
 

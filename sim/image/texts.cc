@@ -58,6 +58,12 @@ static std::string date_text(std::uint32_t since_epoch, const UtcOffset& utc_off
                      second / 60 % 60, second % 60);
 }
 
+// As wide as `bytes`, which printf counts.
+static std::string in_column(std::string text, std::size_t bytes) {
+  if (text.size() < bytes) text.resize(bytes, ' ');
+  return text;
+}
+
 std::string snapshot_table(const std::vector<qcow2::Snapshot>& snapshots,
                            const UtcOffset& utc_offset) {
   std::string text = fmt::format("{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE",
@@ -69,8 +75,8 @@ std::string snapshot_table(const std::vector<qcow2::Snapshot>& snapshots,
                     snapshot.vm_clock_ns / 1'000'000 % 1000);
     const std::string icount =
         snapshot.icount == UINT64_MAX ? std::string() : fmt::format("{}", snapshot.icount);
-    text += fmt::format("{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", snapshot.id, snapshot.name,
-                        human_size(snapshot.vm_state_bytes),
+    text += fmt::format("{} {} {:>8}{:>20}{:>13}{:>11}\n", in_column(snapshot.id, 9),
+                        in_column(snapshot.name, 16), human_size(snapshot.vm_state_bytes),
                         date_text(snapshot.date_seconds, utc_offset), clock, icount);
   }
   return text;

@@ -28,6 +28,7 @@ Task<Result<>> Image::make_empty() {
 // it counts anew what the L1 table, empty by then, refers to.
 Task<Result<>> Image::start_anew(std::uint64_t clusters) {
   header_.incompatible_features |= format::kIncompatibleDirty;
+  stays_dirty_ = true;  // until it is done: closing must not say that all is well
   CO_TRY_OK(co_await store_header());
   if (header_.l1_size > 0)
     CO_TRY_OK(co_await file_->discard(header_.l1_table_offset.value, l1_bytes()));
@@ -50,6 +51,7 @@ Task<Result<>> Image::start_anew(std::uint64_t clusters) {
   CO_TRY_OK(co_await store_header());
   CO_TRY_OK(co_await file_->truncate(clusters * cluster_size()));
   header_.incompatible_features &= ~format::kIncompatibleDirty;
+  stays_dirty_ = false;
   CO_TRY_OK(co_await store_header());
   co_return co_await learn_metadata();
 }

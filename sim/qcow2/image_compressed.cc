@@ -38,6 +38,7 @@ Task<Result<>> Image::release_compressed(std::uint64_t word, bool discard) {
 Task<Result<>> Image::write_compressed(GuestOffset at, Bytes from) {
   CO_TRY_OK(check_change(at, from.size()));
   if (header_.has_data_file()) co_return os_error(ENOTSUP);
+  if (encrypted()) co_return os_error(EIO);  // it would be stored as plain text; QEMU refuses, too
   if (from.empty()) {
     const std::uint64_t whole = align_up(file_->size(), format::kSector);
     if (whole == file_->size()) co_return ok();

@@ -66,7 +66,7 @@ inline Ran run_once(const std::string& command) {
 // it makes a key; the next time it can.
 inline Ran run_command(const std::string& command) {
   Ran ran = run_once(command);
-  for (int i = 0; i < 9; ++i) {
+  for (int i = 0; i < 100; ++i) {
     if (ran.output.find("Unable to get accurate CPU usage") == std::string::npos) break;
     ran = run_once(command);
   }

@@ -287,7 +287,7 @@ class Subject {
       case Op::delete_snapshot:
         return delete_snapshot();
       case Op::grow:
-        return resize(disk_.size() + step * 16 * cluster_);
+        return resize(disk_.size() + std::uint64_t{step} * 16 * cluster_);
       case Op::shrink:
         return resize(disk_.size() - 2 * cluster_);
       case Op::flush:

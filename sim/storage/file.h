@@ -34,6 +34,8 @@ class RealFile final : public Storage {
   std::uint64_t size() const override;
   Extent extent_at(std::uint64_t offset) const override;
   std::uint64_t allocated() const override;
+  // QEMU's image locks: advisory, by bytes of the file that need not exist.
+  Result<> claim(const Claim& claim) override;
   Bytes view(std::uint64_t offset, std::uint64_t length) override {
     return window_.show(descriptor_, offset, length);
   }
@@ -47,6 +49,10 @@ class RealFile final : public Storage {
   Flush flush_;
   Window window_;
 };
+
+// Removes the files that RealFiles::create_new() made and that have neither been renamed nor removed
+// since: for the handler of a signal that ends the process, which may call it.
+void remove_unfinished() noexcept;
 
 // The system's files.  Names are used as they are given; only regular files are opened.
 class RealFiles final : public FileSystem {

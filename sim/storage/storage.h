@@ -23,6 +23,14 @@ struct Extent {
   bool data = false;
 };
 
+// What the user of a file does with it, and what he bears that others do meanwhile.
+struct Claim {
+  bool reads = true;    // the guest's data: others must not make it worthless
+  bool writes = false;  // and sets the file's length
+  bool others_may_write = true;
+  bool others_may_resize = true;
+};
+
 class Storage {
  public:
   virtual ~Storage() = default;
@@ -47,6 +55,11 @@ class Storage {
   virtual Extent extent_at(std::uint64_t offset) const = 0;
   // Bytes of stored data, in whole allocation units (as st_blocks * 512 is).
   virtual std::uint64_t allocated() const = 0;
+
+  // Claims the file until its handle goes, against all other handles that claim it, also those of
+  // other programs (docs/decisions/locks.md).  Refused in QEMU's words with EAGAIN if they do not
+  // go together.  Files in memory, and file systems without such locks, know no claims.
+  virtual Result<> claim(const Claim& /*claim*/) { return ok(); }
 
   // The bytes of a range where they lie, without copying them; until the next view() of the file,
   // or its end.  What others write to it may show.  Empty: not here, not now; read() can.
@@ -76,6 +89,7 @@ class Filter : public Storage {
   std::uint64_t size() const override { return next_->size(); }
   Extent extent_at(std::uint64_t offset) const override { return next_->extent_at(offset); }
   std::uint64_t allocated() const override { return next_->allocated(); }
+  Result<> claim(const Claim& claim) override { return next_->claim(claim); }
 
  protected:
   Storage& next() { return *next_; }

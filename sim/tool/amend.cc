@@ -169,6 +169,7 @@ Task<int> amend_command(Invocation& invocation) {
                                           {'o', "options", true},
                                           {'p', "progress", false},
                                           {'q', "quiet", false},
+                                          {'t', "", true},
                                           {'\0', "force", false}}))
     co_return *code;
   if (!invocation.has("o")) co_return invocation.bad_usage("Must specify options (-o)");

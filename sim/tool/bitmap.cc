@@ -103,7 +103,7 @@ Task<Result<std::unique_ptr<image::Layer>>> open_source(Invocation& invocation,
   const auto theirs = invocation.files().canonical(source->path());
   if (ours.ok() && theirs.ok() && *ours == *theirs)
     co_return generic(fmt::format(
-        "Could not open '{}': Failed to get shared \"write\" lock; is another process using the "
+        "Could not open '{}': Failed to get shared \"write\" lock\nIs another process using the "
         "image [{}]?",
         name, name));
   co_return source;
@@ -139,8 +139,9 @@ Task<int> bitmap_command(Invocation& invocation) {
     co_return *code;
   const Result<Plan> plan = plan_of(invocation);
   if (!plan) co_return invocation.fail(plan.error().desc);
-  auto layer =
-      co_await image::open_chain(invocation.context(), invocation.request(plan->file, true));
+  image::OpenRequest request = invocation.request(plan->file, true);
+  request.with_backing = false;
+  auto layer = co_await image::open_chain(invocation.context(), std::move(request));
   if (!layer) co_return invocation.fail(layer.error().desc);
   std::unique_ptr<image::Layer> source;
   int code = 0;

@@ -17,9 +17,12 @@ static std::shared_ptr<storage::Storage> without_flush(const std::string&,
 // A Context refers to its file system, so it is made anew.
 Cached::Cached(Invocation& invocation, const std::string& mode)
     : unflushed_(invocation.files(), without_flush),
-      context_{invocation.world(), mode == "unsafe" ? unflushed_ : invocation.files(),
-               invocation.context().working_directory, invocation.context().policy,
-               invocation.context().secrets} {}
+      context_{invocation.world(),
+               mode == "unsafe" ? unflushed_ : invocation.files(),
+               invocation.context().working_directory,
+               invocation.context().policy,
+               invocation.context().secrets,
+               invocation.context().warn} {}
 
 std::optional<int> check_cache_mode(const Invocation& invocation, const char* what,
                                     const std::string& mode) {

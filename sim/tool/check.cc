@@ -65,8 +65,11 @@ Task<Result<>> open_the_rest(Invocation& invocation, const image::Source& source
                     fmt::format("{}'{}' has no recorded format (--probe recognises it)", kContext,
                                 header.backing_file),
                     EINVAL};
-  const auto opened = co_await image::open_chain(
-      context, {.filename = shown, .format = header.backing_format, .metadata_only = true});
+  const auto opened =
+      co_await image::open_chain(context, {.filename = shown,
+                                           .format = header.backing_format,
+                                           .force_share = invocation.has("force-share"),
+                                           .metadata_only = true});
   if (!opened)
     co_return Error{ErrorClass::generic, kContext + image::reason_of(opened.error(), shown),
                     opened.error().number};
@@ -93,6 +96,13 @@ Task<Result<Checked>> open_file(Invocation& invocation, const std::string& name,
   }
   if (format != "qcow2" && format != "raw" && format != "file" && !image::is_other_format(format))
     co_return Error{ErrorClass::generic, fmt::format("Unknown driver '{}'", format), EINVAL};
+  if (!invocation.has("force-share")) {
+    const bool raw = format == "raw" || format == "file";
+    auto claimed =
+        image::claim_file(**file, source.filename,
+                          {.writes = writable, .others_may_write = raw, .others_may_resize = raw});
+    CO_TRY_OK(claimed);
+  }
   if (format != "qcow2") co_return Checked{};
   CO_TRY_OK(co_await open_the_rest(invocation, source, **file));
   co_return *std::move(file);
@@ -118,7 +128,9 @@ Json numbers(const std::string& name, const CheckResult& result) {
 // `part` of `whole` in per cent with two decimals, rounded as printf("%.2f") does up to ties.
 std::string per_cent(std::uint64_t part, std::uint64_t whole) {
   if (part > UINT64_MAX / 20000) return "100.00";
-  const std::uint64_t hundredths = (part * 20000 + whole) / (2 * whole);
+  std::uint64_t hundredths = part * 10000 / whole;
+  const std::uint64_t over = 2 * (part * 10000 % whole);
+  if (over > whole || (over == whole && hundredths % 2 != 0)) ++hundredths;  // as printf rounds
   return fmt::format("{}.{:02}", hundredths / 100, hundredths % 100);
 }
 

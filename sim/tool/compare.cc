@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "sim/tool/cache.h"
 #include "sim/tool/invocation.h"
 #include "sim/tool/progress.h"
 
@@ -48,9 +49,15 @@ Task<int> compare_command(Invocation& invocation) {
                                           {'p', "", false},
                                           {'q', "", false},
                                           {'s', "", false}}))
-    co_return *code;
-  if (invocation.names().size() != 2)
-    co_return invocation.bad_usage("Expecting two image file names");
+    co_return std::max(*code, *code == 0 ? 0 : kNotOpened);
+  if (invocation.names().size() != 2) {
+    (void)invocation.bad_usage("Expecting two image file names");
+    co_return kNotOpened;
+  }
+  if (invocation.has("image-opts") && (invocation.has("f") || invocation.has("F")))
+    co_return invocation.fail("--image-opts and --format are mutually exclusive", kNotOpened);
+  if (check_cache_mode(invocation, "source cache", invocation.value("T", "writeback")))
+    co_return kNotOpened;
   const auto first = co_await image::open_chain(invocation.context(),
                                                 invocation.request(invocation.names()[0], false));
   if (!first) co_return invocation.fail(first.error().desc, kNotOpened);

@@ -11,7 +11,9 @@
 #include "sim/base/text.h"
 #include "sim/image/create_options.h"
 #include "sim/image/layers.h"
+#include "sim/image/options.h"
 #include "sim/image/output.h"
+#include "sim/image/recognise.h"
 #include "sim/qcow2/create.h"
 #include "sim/qcow2/format.h"
 #include "sim/tool/invocation.h"
@@ -79,8 +81,10 @@ Result<std::string> shown_value(const Known& option, const std::string& value) {
     case Known::Kind::text:
       return replace_all(value, ",", ",,");
     case Known::Kind::truth:
-      if (value == "on" || value == "off") return value;
-      return refuse(fmt::format("Parameter '{}' expects 'on' or 'off'", option.name));
+      if (const auto on = image::switch_of(option.name, value); !on)
+        return on.error();
+      else
+        return *on ? "on" : "off";
     case Known::Kind::number:
       if (!value.empty() && value.size() < 19 &&
           std::ranges::all_of(value, [](char c) { return c >= '0' && c <= '9'; }))
@@ -163,12 +167,14 @@ Task<Result<>> consult_backing(const Invocation& invocation, const std::string& 
     co_return refuse("Error: Trying to create an image with the same filename as the backing file");
   const std::string* format = last_of(given, "backing_fmt");
   if (format == nullptr) co_return refuse("Backing file specified without backing format");
+  if (*format != "raw" && *format != "qcow2" && !image::is_other_format(*format))
+    co_return refuse(fmt::format("Parameter 'backing-fmt' does not accept value '{}'", *format));
   if (invocation.has("u")) co_return ok();
   const image::Context& context = invocation.context();
   CO_TRY_OK(image::follow(context, image::absolute(context, filename), *backing));
   const std::string name = image::compose_name(filename, *backing);
-  auto layer =
-      co_await image::open_chain(context, image::OpenRequest{.filename = name, .format = *format});
+  auto layer = co_await image::open_chain(
+      context, image::OpenRequest{.filename = name, .format = *format, .metadata_only = true});
   if (!layer) co_return refuse(image::reason_of(layer.error(), name), layer.error().number);
   if (last_of(given, "size") == nullptr)
     given.emplace_back("size", fmt::format("{}", (*layer)->size()));
@@ -176,8 +182,9 @@ Task<Result<>> consult_backing(const Invocation& invocation, const std::string& 
 }
 
 Result<image::Output> begin(const image::Context& context, const std::string& name) {
-  auto output = image::Output::begin(context.files, image::absolute(context, name));
-  if (output) return output;
+  auto output = image::Output::begin(context.files,
+                                     image::absolute(context, image::without_protocol(name)), name);
+  if (output || output.error().number == EAGAIN) return output;
   return os_error(output.error().number, fmt::format("Could not create '{}'", name));
 }
 
@@ -187,6 +194,9 @@ Task<Result<>> make(const image::Context& context, const std::string& filename,
   if (!options.data_file.empty() &&
       image::absolute(context, options.data_file) == image::absolute(context, filename))
     co_return refuse("The data file is the image itself");
+  if (!options.data_file.empty())
+    CO_TRY_OK(image::confine(context, image::absolute(context, image::without_protocol(filename)),
+                             image::absolute(context, options.data_file)));
   CO_TRY(image::Output file, begin(context, filename));
   if (format == "raw") {
     image::Layer::Place place;
@@ -275,7 +285,7 @@ Task<int> create_command(Invocation& invocation) {
   };
   if (format != "raw" && format != "qcow2")
     co_return said(refuse(fmt::format("Unknown file format '{}'", format)));
-  if (image::has_protocol(filename))
+  if (image::has_protocol(image::without_protocol(filename)))
     co_return said(
         refuse(fmt::format("Unknown protocol '{}'", filename.substr(0, filename.find(':')))));
   if (invocation.names().size() > 1) {

@@ -171,6 +171,12 @@ Task<int> dump_command(Invocation& invocation) {
                                             storage::Access::read_only);
   if (!file)
     co_return invocation.fail(fmt::format("Could not open '{}': {}", name, file.error().desc));
+  if (!invocation.has("force-share")) {
+    const auto claimed =
+        image::claim_file(**file, name, {.others_may_write = false, .others_may_resize = false});
+    if (!claimed)
+      co_return invocation.fail(fmt::format("Could not open '{}': {}", name, claimed.error().desc));
+  }
   Result<image::Dumped> dumped = image::Dumped{};
   if (output == "human") {
     TextSink sink(invocation);

@@ -1,5 +1,8 @@
 // `understudy image io`: qemu-io.
 
+#include <fmt/format.h>
+
+#include "sim/base/text.h"
 #include "sim/tool/cache.h"
 #include "sim/tool/invocation.h"
 #include "sim/tool/io_session.h"
@@ -30,6 +33,8 @@ Task<int> io_command(Invocation& invocation) {
   if (invocation.names().size() > 1) co_return invocation.bad_usage("only one file can be opened");
   const std::string mode = invocation.value("t", "writeback");
   if (const auto code = check_cache_mode(invocation, "cache", mode)) co_return *code;
+  if (!is_listed("ignore|off|unmap|on", invocation.value("d", "unmap")))
+    co_return invocation.fail(fmt::format("Invalid discard option: {}", invocation.value("d")));
   const Cached cached(invocation, mode);
   IoSession session(invocation, cached.context());
   if (!invocation.names().empty()) {

@@ -27,6 +27,11 @@ bool IoSession::may_change() const {
   return false;
 }
 
+bool IoSession::ignores_discards() const {
+  const std::string mode = invocation_.value("d");
+  return mode == "ignore" || mode == "off";
+}
+
 Task<IoOutcome> IoSession::open(image::OpenRequest request, bool snapshot) {
   if (is_open()) co_return complain("file open already, try 'help close'");
   request_ = request;

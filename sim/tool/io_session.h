@@ -64,6 +64,8 @@ class IoSession {
   IoOutcome refuse(std::string_view text) const;
   // False, and said, if the image may not be changed.
   bool may_change() const;
+  // -d ignore: the guest's discards do nothing.
+  bool ignores_discards() const;
 
  private:
   Result<IoArguments> take_apart(const IoCommand& command, std::vector<std::string> words) const;

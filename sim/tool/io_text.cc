@@ -16,15 +16,14 @@ std::string io_size(std::uint64_t bytes) {
     const std::uint64_t whole = bytes >> shift;
     const std::uint64_t rest = bytes & ((std::uint64_t{1} << shift) - 1);
     if (whole > 0 && rest == 0) return fmt::format("{} {}", whole, unit);
-    if (whole > 0) {  // thousandths, rounded; 10 bits less than the rest has are enough for them
-      const unsigned less = shift - 10;
-      const std::uint64_t exact = (rest >> less) * 1000;
-      std::uint64_t thousandths = exact >> 10;
-      const std::uint64_t over = exact & 1023;
-      const bool more =
-          over > 512 ||
-          (over == 512 && ((rest & ((1ULL << less) - 1)) != 0 || thousandths % 2 != 0));
-      thousandths += more ? 1 : 0;
+    if (whole >
+        0) {  // thousandths, rounded as printf does; of exabytes 50 bits are enough for them
+      const unsigned bits = std::min(shift, 50U);
+      const std::uint64_t exact = (rest >> (shift - bits)) * 1000;
+      std::uint64_t thousandths = exact >> bits;
+      const std::uint64_t over = exact & ((1ULL << bits) - 1);
+      const std::uint64_t half = 1ULL << (bits - 1);
+      if (over > half || (over == half && thousandths % 2 != 0)) ++thousandths;
       return fmt::format("{}.{:03} {}", whole + thousandths / 1000, thousandths % 1000, unit);
     }
     shift -= 10;

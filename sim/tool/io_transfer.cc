@@ -330,7 +330,7 @@ Task<IoOutcome> io_discard(IoSession& session, const IoArguments& arguments) {
   const auto discard = [&]() -> Task<Result<>> {
     if (request->offset > layer.size() || request->length > layer.size() - request->offset)
       co_return os_error(EIO);
-    if (request->length == 0) co_return ok();
+    if (request->length == 0 || session.ignores_discards()) co_return ok();
     co_return co_await layer.discard(request->offset, request->length);
   };
   if (auto done = co_await discard(); !done)

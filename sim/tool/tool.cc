@@ -48,6 +48,10 @@ int run_tool(const Surroundings& surroundings, const std::vector<std::string>& a
     (arguments.empty() ? surroundings.err : surroundings.out)(usage());
     return arguments.empty() ? 1 : 0;
   }
+  if (arguments.front() == "--version" || arguments.front() == "-V") {
+    surroundings.out("understudy image " UNDERSTUDY_VERSION ", as qemu-img 7.2\n");
+    return 0;
+  }
   const auto row = std::ranges::find(kCommands, arguments.front(), &Row::name);
   if (row == kCommands.end()) {
     surroundings.err(fmt::format(
