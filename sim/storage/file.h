@@ -50,8 +50,8 @@ class RealFile final : public Storage {
   Window window_;
 };
 
-// Removes the files that RealFiles::create_new() made and that have neither been renamed nor removed
-// since: for the handler of a signal that ends the process, which may call it.
+// Removes the files that RealFiles::create_new() made and that have neither been renamed nor
+// removed since: for the handler of a signal that ends the process, which may call it.
 void remove_unfinished() noexcept;
 
 // The system's files.  Names are used as they are given; only regular files are opened.
