@@ -15,12 +15,14 @@ namespace {
 
 constexpr std::size_t kColumn = 16;  // characters
 constexpr std::size_t kPrintedAtOnce = 1 << 16;
+constexpr std::size_t kLineMax = 256;  // of JSON
 
 class Printer {
  public:
   Printer(Invocation& invocation, Output output) : invocation_(invocation), output_(output) {}
 
   void begin() {
+    text_.reserve(kPrintedAtOnce + kLineMax);
     text_ =
         output_ == Output::json ? "[" : "Offset          Length          Mapped to       File\n";
   }
@@ -72,17 +74,19 @@ class Printer {
     return kFlags.at((entry.present ? 4 : 0) + (entry.zero ? 2 : 0) + (entry.data ? 1 : 0));
   }
   void as_json(const image::MapEntry& entry) {
-    std::array<char, 256> line;
-    char* at = line.data();
-    if (!first_) at = put(at, ",\n");
+    const std::size_t before = text_.size();
+    text_.resize_and_overwrite(before + kLineMax, [&](char* text, std::size_t) {
+      char* at = text + before;
+      if (!first_) at = put(at, ",\n");
+      at = put(put(at, "{ \"start\": "), entry.start);
+      at = put(put(at, ", \"length\": "), entry.length);
+      at = put(put(at, ", \"depth\": "), std::uint64_t{entry.depth});
+      at = put(at, flags(entry));
+      if (entry.placed) at = put(put(at, ", \"offset\": "), entry.offset);
+      *at++ = '}';
+      return static_cast<std::size_t>(at - text);
+    });
     first_ = false;
-    at = put(put(at, "{ \"start\": "), entry.start);
-    at = put(put(at, ", \"length\": "), entry.length);
-    at = put(put(at, ", \"depth\": "), std::uint64_t{entry.depth});
-    at = put(at, flags(entry));
-    if (entry.placed) at = put(put(at, ", \"offset\": "), entry.offset);
-    *at++ = '}';
-    text_.append(line.data(), at);
   }
   void column(std::uint64_t number) {
     std::array<char, 16> digits;
