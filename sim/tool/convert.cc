@@ -92,7 +92,7 @@ Result<> check_combination(const Invocation& invocation) {
 
 // -l's "snapshot.id=1", "snapshot.name=x", or either without a key.
 Result<std::string> snapshot_name(const Invocation& invocation) {
-  const std::string text = invocation.value("l");
+  std::string text = invocation.value("l");
   if (!text.starts_with("snapshot.")) return text;
   TRY(const auto pairs, parse_key_values(text));
   for (const auto& [key, value] : pairs)

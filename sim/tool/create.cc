@@ -244,7 +244,7 @@ std::string help_without_name(const std::string& format) {
 
 Task<Result<>> create_file(Invocation& invocation, const std::string& filename,
                            const std::string& format, OptionPairs given) {
-  CO_TRY(const std::string checked, describe(format, given));
+  CO_TRY_OK(describe(format, given));
   CO_TRY_OK(co_await consult_backing(invocation, filename, given));
   if (last_of(given, "size") == nullptr) co_return refuse("Image creation needs a size parameter");
   CO_TRY(const std::string described, describe(format, given));
