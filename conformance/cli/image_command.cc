@@ -15,6 +15,7 @@
 #include "conformance/cli/commands.h"
 #include "sim/base/check.h"
 #include "sim/storage/file.h"
+#include "sim/storage/unfinished.h"
 #include "sim/tool/tool.h"
 
 namespace cli {

@@ -166,10 +166,6 @@ Task<Result<>> copy_what_differs(const Context& context, Layer& overlay, RebaseR
   co_return co_await overlay.flush();
 }
 
-bool is_format(std::string_view name) {
-  return name == "raw" || name == "qcow2" || is_other_format(name);
-}
-
 Task<Result<>> rebase_layer(const Context& context, Layer& overlay, RebaseRequest& request) {
   if (overlay.qcow2() == nullptr) co_return os_error(ENOTSUP, "the format has no backing files");
   if (!request.unsafe) CO_TRY_OK(co_await copy_what_differs(context, overlay, request));

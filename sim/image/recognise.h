@@ -16,5 +16,9 @@ std::string_view recognise(Bytes start);
 
 // True for a format of QEMU's that is not in this version.
 bool is_other_format(std::string_view name);
+// Any format's name: of this version's, or of one of those.
+inline bool is_format(std::string_view name) {
+  return name == "raw" || name == "qcow2" || is_other_format(name);
+}
 
 }  // namespace sim::image

@@ -147,8 +147,7 @@ Result<Source> from_options(const Json& options, int depth) {
   }
   if (source.format.empty() && !options.contains("file"))
     return refusal("Must specify either driver or file");
-  if (!source.format.empty() && source.format != "qcow2" && source.format != "raw" &&
-      !is_other_format(source.format))
+  if (!source.format.empty() && !is_format(source.format))
     return refusal(fmt::format("Unknown driver '{}'", source.format));
   // A raw node on top of an image is that image.
   const auto file = options.find("file");

@@ -6,12 +6,12 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
-#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <limits>
+
+#include "sim/storage/unfinished.h"
 
 namespace sim::storage {
 
@@ -164,71 +164,6 @@ std::uint64_t RealFile::allocated() const {
                                             : 0;
 }
 
-namespace {
-
-// QEMU's permissions as it locks them (its file-posix.c; measured on 7.2 with strace): byte 100 + n
-// says that a permission is held, 200 + n that it is not shared.
-struct Permission {
-  off_t number;
-  const char* name;
-};
-constexpr Permission kConsistentRead{0, "consistent read"};
-constexpr Permission kWrite{1, "write"};
-constexpr Permission kResize{3, "resize"};
-constexpr off_t kHeld = 100, kUnshared = 200;
-
-class Locks {
- public:
-  explicit Locks(int descriptor) : descriptor_(descriptor) {}
-
-  // False: the file system has no such locks.
-  bool take(off_t byte) const {
-    struct flock lock = about(byte, F_RDLCK);
-    return retry([&] { return ::fcntl(descriptor_, F_OFD_SETLK, &lock); }) == 0;
-  }
-  // Somebody else has locked the byte.
-  bool meets(off_t byte) const {
-    struct flock lock = about(byte, F_WRLCK);
-    return retry([&] { return ::fcntl(descriptor_, F_OFD_GETLK, &lock); }) == 0 &&
-           lock.l_type != F_UNLCK;
-  }
-
- private:
-  static struct flock about(off_t byte, short type) {
-    struct flock lock{};
-    lock.l_type = type;
-    lock.l_whence = SEEK_SET;
-    lock.l_start = byte;
-    lock.l_len = 1;
-    return lock;
-  }
-  int descriptor_;
-};
-
-}  // namespace
-
-static Error in_use(std::string text) { return {ErrorClass::generic, std::move(text), EAGAIN}; }
-
-Result<> RealFile::claim(const Claim& claim) {
-  const Locks locks(descriptor_);
-  std::vector<Permission> held, unshared;
-  if (claim.reads) held.push_back(kConsistentRead);
-  if (claim.writes) held.insert(held.end(), {kWrite, kResize});
-  if (!claim.others_may_write) unshared.push_back(kWrite);
-  if (!claim.others_may_resize) unshared.push_back(kResize);
-  for (const Permission& permission : held)
-    if (!locks.take(kHeld + permission.number)) return ok();
-  for (const Permission& permission : unshared)
-    if (!locks.take(kUnshared + permission.number)) return ok();
-  for (const Permission& permission : held)
-    if (locks.meets(kUnshared + permission.number))
-      return in_use(std::string("Failed to get \"") + permission.name + "\" lock");
-  for (const Permission& permission : unshared)
-    if (locks.meets(kHeld + permission.number))
-      return in_use(std::string("Failed to get shared \"") + permission.name + "\" lock");
-  return ok();
-}
-
 static Result<std::shared_ptr<Storage>> open_file(const std::string& path, int flags, Flush mode) {
   const int descriptor =
       retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644); });
@@ -249,54 +184,12 @@ Result<std::shared_ptr<Storage>> RealFiles::create(const std::string& path) {
   return open_file(path, O_RDWR | O_CREAT | O_TRUNC, flush_);
 }
 
-namespace {
-
-// Files that are being made, as a signal handler can read it; those that are too many, or whose
-// names are too long, are not remembered.
-class Unfinished {
- public:
-  void add(const std::string& path) {
-    for (Name& name : names_) {
-      bool free = false;
-      if (path.size() >= name.path.size() || !name.taken.compare_exchange_strong(free, true))
-        continue;
-      path.copy(name.path.data(), path.size());
-      name.path.at(path.size()) = '\0';
-      name.complete = true;
-      return;
-    }
-  }
-  void drop(const std::string& path) {
-    for (Name& name : names_)
-      if (name.complete && path == name.path.data()) {
-        name.complete = false;
-        name.taken = false;
-      }
-  }
-  void remove() noexcept {
-    for (const Name& name : names_)
-      if (name.complete) (void)::unlink(name.path.data());
-  }
-
- private:
-  struct Name {
-    std::atomic<bool> taken = false, complete = false;
-    std::array<char, PATH_MAX> path{};
-  };
-  std::array<Name, 8> names_;
-};
-Unfinished unfinished;  // NOLINT: a signal handler has nothing else
-
-}  // namespace
-
-void remove_unfinished() noexcept { unfinished.remove(); }
-
 Result<std::shared_ptr<Storage>> RealFiles::create_new(const std::string& path,
                                                        const std::string& like) {
   struct stat model{};
   const bool modelled = ::stat(like.c_str(), &model) == 0;
   TRY(auto file, open_file(path, O_RDWR | O_CREAT | O_EXCL, flush_));
-  unfinished.add(path);
+  remember_unfinished(path);
   if (!modelled) return file;
   // Who may not give a file away keeps it, as a copy that belongs to who makes it.
   constexpr mode_t kPermissions = 0777;
@@ -312,14 +205,14 @@ bool RealFiles::exists(const std::string& path) const {
 }
 
 Result<> RealFiles::remove(const std::string& path) {
-  unfinished.drop(path);
+  forget_unfinished(path);
   if (::unlink(path.c_str()) < 0) return os_error(errno);
   return ok();
 }
 
 Result<> RealFiles::rename(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) < 0) return os_error(errno);
-  unfinished.drop(from);
+  forget_unfinished(from);
   return ok();
 }
 

@@ -50,10 +50,6 @@ class RealFile final : public Storage {
   Window window_;
 };
 
-// Removes the files that RealFiles::create_new() made and that have neither been renamed nor
-// removed since: for the handler of a signal that ends the process, which may call it.
-void remove_unfinished() noexcept;
-
 // The system's files.  Names are used as they are given; only regular files are opened.
 class RealFiles final : public FileSystem {
  public:

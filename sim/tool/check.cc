@@ -94,14 +94,13 @@ Task<Result<Checked>> open_file(Invocation& invocation, const std::string& name,
     format = image::recognise(start);
     if (format == "raw" && writable) image::warn_of_raw(context, source.filename);
   }
-  if (format != "qcow2" && format != "raw" && format != "file" && !image::is_other_format(format))
+  if (format != "file" && !image::is_format(format))
     co_return Error{ErrorClass::generic, fmt::format("Unknown driver '{}'", format), EINVAL};
   if (!invocation.has("force-share")) {
     const bool raw = format == "raw" || format == "file";
-    auto claimed =
+    CO_TRY_OK(
         image::claim_file(**file, source.filename,
-                          {.writes = writable, .others_may_write = raw, .others_may_resize = raw});
-    CO_TRY_OK(claimed);
+                          {.writes = writable, .others_may_write = raw, .others_may_resize = raw}));
   }
   if (format != "qcow2") co_return Checked{};
   CO_TRY_OK(co_await open_the_rest(invocation, source, **file));

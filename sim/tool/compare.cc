@@ -49,7 +49,7 @@ Task<int> compare_command(Invocation& invocation) {
                                           {'p', "", false},
                                           {'q', "", false},
                                           {'s', "", false}}))
-    co_return std::max(*code, *code == 0 ? 0 : kNotOpened);
+    co_return *code == 0 ? 0 : kNotOpened;
   if (invocation.names().size() != 2) {
     (void)invocation.bad_usage("Expecting two image file names");
     co_return kNotOpened;

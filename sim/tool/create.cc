@@ -167,7 +167,7 @@ Task<Result<>> consult_backing(const Invocation& invocation, const std::string& 
     co_return refuse("Error: Trying to create an image with the same filename as the backing file");
   const std::string* format = last_of(given, "backing_fmt");
   if (format == nullptr) co_return refuse("Backing file specified without backing format");
-  if (*format != "raw" && *format != "qcow2" && !image::is_other_format(*format))
+  if (!image::is_format(*format))
     co_return refuse(fmt::format("Parameter 'backing-fmt' does not accept value '{}'", *format));
   if (invocation.has("u")) co_return ok();
   const image::Context& context = invocation.context();
