@@ -11,6 +11,7 @@
 #include "sim/image/create_options.h"
 #include "sim/image/options.h"
 #include "sim/qcow2/image.h"
+#include "sim/tool/cache.h"
 #include "sim/tool/invocation.h"
 
 namespace sim::tool {
@@ -171,6 +172,8 @@ Task<int> amend_command(Invocation& invocation) {
                                           {'q', "quiet", false},
                                           {'t', "", true},
                                           {'\0', "force", false}}))
+    co_return *code;
+  if (const auto code = check_cache_mode(invocation, "cache", invocation.value("t", "writeback")))
     co_return *code;
   if (!invocation.has("o")) co_return invocation.bad_usage("Must specify options (-o)");
   if (std::ranges::any_of(invocation.values("o"), image::asks_for_help)) {

@@ -118,6 +118,7 @@ TEST_F(Refused, ButTheseAreNot) {
   EXPECT_EQ(tool("create -q -f qcow2 -o lazy_refcounts=yes file:c 1M").code, 0);
   EXPECT_NE(must("qemu-img info c").find("lazy refcounts: true"), std::string::npos);
   EXPECT_EQ(tool("amend -t none -o lazy_refcounts=false c").code, 0);
+  expect_same_code("amend -t zz -o lazy_refcounts=on c");
   // Where a link leads, though nothing is there.
   must("mkdir t && ln -s t/x link && ln -s none/x nowhere");
   EXPECT_EQ(tool("convert -O raw a link").code, 0);
