@@ -62,7 +62,7 @@ TEST_F(Refused, ImagesNeverBecomeLoops) {
 }
 
 TEST_F(Refused, NothingCompressedInEncryptedImages) {
-  must("yes secret | head -c 256k >plain");
+  must("yes secret | head -c 64k >plain && truncate -s 1M plain");
   const std::string key = "--object secret,id=s,data=a ";
   for (const char* format : {"luks,encrypt.iter-time=10", "aes"}) {
     const std::string options =
@@ -70,7 +70,7 @@ TEST_F(Refused, NothingCompressedInEncryptedImages) {
     EXPECT_EQ(tool("convert -f raw -c " + options).code, 1);
     EXPECT_EQ(tool("convert -f raw " + options).code, 0);
     EXPECT_EQ(tool("io " + key +
-                   "-c 'write -c 0 64k' --image-opts "
+                   "-c 'write -c 512k 64k' --image-opts "
                    "driver=qcow2,encrypt.key-secret=s,file.filename=out")
                   .code,
               1);
