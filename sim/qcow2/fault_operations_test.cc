@@ -102,6 +102,12 @@ Task<Result<>> fill_with_snapshot(World& world, Image& image) {
   CO_TRY_OK(co_await image.create_snapshot({.name = "s", .vm_state_bytes = state.size()}));
   co_return co_await store(image, image.cluster_size(), image.cluster_size(), 0xd0);
 }
+// Zeroes in a table that a snapshot shares.
+Task<Result<>> fill_with_shared_zeroes(World& world, Image& image) {
+  CO_TRY_OK(co_await fill_with_snapshot(world, image));
+  CO_TRY_OK(co_await image.write_zeroes({0}, 2048, true));
+  co_return co_await image.create_snapshot({.name = "t"});
+}
 Task<Result<>> fill_with_bitmaps(World& world, Image& image) {
   CO_TRY_OK(co_await image.add_bitmap("a", 9, true));
   CO_TRY_OK(co_await image.add_bitmap("b", 12, false));
@@ -162,20 +168,12 @@ std::vector<Subject> amended() {
        amend_to({.version = 2})},
       {"AmendSnapshotsToVersion2",
        {.size = kDisk, .cluster_bits = 9},
-       [](World& world, Image& image) -> Task<Result<>> {
-         CO_TRY_OK(co_await fill_with_snapshot(world, image));
-         CO_TRY_OK(co_await image.write_zeroes({0}, 2048, true));
-         co_return co_await image.create_snapshot({.name = "t"});
-       },
+       fill_with_shared_zeroes,
        {},
        amend_to({.version = 2})},
       {"AmendZeroesOverBackingToVersion2",
        {.size = kDisk, .cluster_bits = 9, .backing_file = "b", .backing_format = "raw"},
-       [](World& world, Image& image) -> Task<Result<>> {
-         CO_TRY_OK(co_await fill_with_snapshot(world, image));
-         CO_TRY_OK(co_await image.write_zeroes({0}, 2048, true));
-         co_return co_await image.create_snapshot({.name = "t"});
-       },
+       fill_with_shared_zeroes,
        {},
        amend_to({.version = 2})},
       {"AmendToVersion3",
