@@ -46,7 +46,7 @@ Task<Result<>> create_image(const Scenario& scenario, const Image& image,
 Task<Result<>> apply(sim::block::Node& node, const std::vector<Write>& writes) {
   for (const Write& write : writes) {
     if (write.kind == Write::Kind::zero) {
-      CO_TRY_OK(co_await node.write_zeroes(write.offset, write.length, false));
+      CO_TRY_OK(co_await node.write_zeroes(write.offset, write.length, {}));
     } else if (write.kind == Write::Kind::discard) {
       CO_TRY_OK(co_await node.discard(write.offset, write.length));
     } else {
@@ -67,11 +67,12 @@ Task<Result<>> fill_image(const Scenario& scenario, const Image& image, sim::blo
        {{"driver", "file"}, {"filename", path_of(directory, image)}, {"discard", "unmap"}}}};
   if (image.format == Image::Format::qcow2 && find_image(scenario, image.backing) == nullptr)
     options["backing"] = nullptr;
-  CO_TRY(const sim::block::NodePtr node,
+  CO_TRY(sim::block::NodePtr node,
          co_await sim::driver::open_node(graph, std::move(options), true));
   Result<> done = co_await apply(*node, image.writes);
   Result<> closed = co_await node->close();
-  graph.clear();
+  node.reset();
+  graph.forget_all();
   if (!done) co_return done;
   co_return closed;
 }
@@ -90,7 +91,7 @@ Task<Result<>> make_all(const Scenario& scenario, sim::block::Graph& graph,
 Result<> make_images(const Scenario& scenario, sim::storage::FileSystem& files,
                      const std::string& directory) {
   sim::World world(0);
-  sim::block::Graph graph(world, files);
+  sim::block::Graph graph(world, files, *sim::find_profile("7.2"));
   return sim::run(world, make_all(scenario, graph, files, directory));
 }
 

@@ -1,5 +1,7 @@
 #include "sim/block/bitmap.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace sim::block {
@@ -27,6 +29,32 @@ std::uint64_t DirtyBitmap::count() const {
   const std::uint64_t tail = size_ % granularity_;
   if (tail != 0 && dirty_.back()) bytes -= granularity_ - tail;
   return bytes;
+}
+
+void DirtyBitmap::merge(const DirtyBitmap& other) {
+  for (auto at = other.next_dirty(0); at; at = other.next_dirty(*at + other.granularity_))
+    set(*at, other.granularity_);
+}
+
+void DirtyBitmap::resize(std::uint64_t size) {
+  size_ = size;
+  dirty_.resize(div_up(size, granularity_));
+  dirty_granules_ = static_cast<std::uint64_t>(std::ranges::count(dirty_, true));
+}
+
+Result<> DirtyBitmap::check(Check what) const {
+  if (busy)
+    return Error{ErrorClass::generic,
+                 fmt::format("Bitmap '{}' is currently in use by another operation and cannot be "
+                             "used",
+                             name_)};
+  if (what == Check::changeable && read_only)
+    return Error{ErrorClass::generic,
+                 fmt::format("Bitmap '{}' is readonly and cannot be modified", name_)};
+  if (what != Check::present && inconsistent)
+    return Error{ErrorClass::generic,
+                 fmt::format("Bitmap '{}' is inconsistent and cannot be used", name_)};
+  return ok();
 }
 
 }  // namespace sim::block

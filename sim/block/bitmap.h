@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "sim/base/bytes.h"
+#include "sim/base/result.h"
 
 namespace sim::block {
 
@@ -33,9 +35,31 @@ class DirtyBitmap {
   // Dirty bytes: dirty granules, the last one counted as far as it exists.
   std::uint64_t count() const;
 
-  bool recording = true;
-  bool busy = false;
-  bool persistent = false;
+  // Sets what is set in `other`, whatever its granularity.
+  void merge(const DirtyBitmap& other);
+  void clear() { reset(0, size_); }
+  // The node has another size: what is new is clean.
+  void resize(std::uint64_t size);
+  std::uint64_t size() const { return size_; }
+
+  // Writes to the node are recorded.
+  bool is_recording() const { return enabled && !read_only; }
+
+  bool enabled = true;
+  bool busy = false;          // an operation uses it: others may not
+  bool persistent = false;    // stored in the image when that is closed
+  bool inconsistent = false;  // the image was not closed well: good for removal only
+  bool read_only = false;     // of an image that is open read-only
+  // Records for this one while a backup uses it; it is one of its node's bitmaps, too.
+  std::shared_ptr<DirtyBitmap> successor;
+
+  // What an operation may not do with a bitmap (QEMU's texts, measured on 7.2).
+  enum class Check : unsigned char {
+    usable,      // not busy, consistent
+    changeable,  // and not read-only
+    present,     // not busy
+  };
+  Result<> check(Check what) const;
 
  private:
   void assign(std::uint64_t offset, std::uint64_t length, bool dirty);

@@ -9,7 +9,7 @@ TEST(DirtyBitmap, BeginsClean) {
   const DirtyBitmap bitmap("b", 1_MiB, 64_KiB);
   EXPECT_EQ(bitmap.count(), 0U);
   EXPECT_FALSE(bitmap.next_dirty(0));
-  EXPECT_TRUE(bitmap.recording);
+  EXPECT_TRUE(bitmap.is_recording());
 }
 
 // QEMU: a write of one byte dirties the whole granule, one across a border both.

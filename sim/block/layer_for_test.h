@@ -7,16 +7,16 @@
 #include <utility>
 #include <vector>
 
-#include "sim/block/node.h"
+#include "sim/block/graph.h"
+#include "sim/storage/memory.h"
 
 namespace sim::block::testing {
 
 class Layer final : public Node {
  public:
-  Layer(World& world, std::string name, std::uint64_t size, std::string driver = "layer")
-      : Node(world, std::move(name), std::move(driver)), size_(size), known_(size) {}
+  Layer(Graph& graph, std::string name, std::uint64_t size)
+      : Node(graph, std::move(name), "layer"), size_(size), known_(size) {}
 
-  Task<Result<>> flush() override { co_return ok(); }
   std::uint64_t size() const override { return size_; }
   Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) override {
     const Kind kind = known_[offset];
@@ -36,7 +36,7 @@ class Layer final : public Node {
     mark(offset, from.size(), Kind::data);
     co_return ok();
   }
-  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length, bool) override {
+  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroFlags) override {
     mark(offset, length, Kind::zero);
     co_return ok();
   }
@@ -52,6 +52,28 @@ class Layer final : public Node {
   }
   std::uint64_t size_;
   std::vector<Kind> known_;  // by byte
+};
+
+// A graph of 7.2 over files in memory.
+struct GraphForTest {
+  storage::MemoryFiles files;
+  World world{1};
+  Graph graph{world, files, *find_profile("7.2")};
+};
+
+// A user with a name.
+class NamedUser final : public User {
+ public:
+  explicit NamedUser(std::string name) : name_(std::move(name)) {}
+  std::string describe() const override { return name_; }
+  void drained_begin() override { ++quiet; }
+  void drained_end() override { --quiet; }
+  bool is_busy() const override { return busy; }
+  int quiet = 0;
+  bool busy = false;
+
+ private:
+  std::string name_;
 };
 
 }  // namespace sim::block::testing

@@ -1,61 +1,30 @@
 // A node of the block graph: named, with children, read and written by parents.
 //
 // A driver derives from Node and implements the do_… calls; the public calls add what every node
-// has: limits, dirty bitmaps, requests in flight.  Nodes are shared: by the monitor (blockdev-add),
-// by parents (edges), by jobs and devices.
+// has: limits, dirty bitmaps, requests in flight.  Edges between nodes are the Graph's business
+// (graph.h): it keeps names, permissions and drained sections true.
 
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sim/base/bytes.h"
 #include "sim/base/json.h"
 #include "sim/base/result.h"
 #include "sim/block/bitmap.h"
+#include "sim/block/blocker.h"
+#include "sim/block/edge.h"
 #include "sim/storage/storage.h"
 #include "sim/world/world.h"
 
 namespace sim::block {
 
-class Node;
-using NodePtr = std::shared_ptr<Node>;
-
-// QAPI's BlockPermission, as bits.
-using Permissions = unsigned;
-inline constexpr Permissions kConsistentRead = 1, kWrite = 2, kWriteUnchanged = 4, kResize = 8;
-inline constexpr Permissions kAllPermissions = 15;
-
-// What a user of a node points at it with.  Replacing a node moves every edge that shows at it.
-class Edge {
- public:
-  // `role` is the child's name in its parent: "file", "backing", "root", "main job".
-  Edge(NodePtr node, Node* parent, std::string role);
-  ~Edge();
-  Edge(const Edge&) = delete;
-  Edge& operator=(const Edge&) = delete;
-
-  Node& operator*() const { return *node_; }
-  Node* operator->() const { return node_.get(); }
-  const NodePtr& node() const { return node_; }
-  Node* parent() const { return parent_; }  // null: a device or a job
-  const std::string& role() const { return role_; }
-  void point_at(NodePtr node);
-
-  // Of a device or a job: its name in QEMU's texts, what it needs and what it shares.  Those of a
-  // node follow from the node (permissions.h).
-  std::string user = "an unnamed block device";
-  Permissions required = 0;
-  Permissions shared = kAllPermissions;
-
- private:
-  NodePtr node_;
-  Node* parent_;
-  std::string role_;
-};
-using EdgePtr = std::unique_ptr<Edge>;
+class Graph;
 
 // What a stretch of a node is, in this layer alone.
 struct Status {
@@ -64,20 +33,55 @@ struct Status {
   bool zero = false;       // known to read as zeroes (if allocated)
 };
 
+struct ZeroFlags {
+  bool unmap = false;        // give the space back, if the node's discard option allows it
+  bool no_fallback = false;  // ENOTSUP rather than plain writes
+};
+
+enum class Preallocation : std::uint8_t { off, metadata, falloc, full };
+
+struct Truncate {
+  std::uint64_t size = 0;  // bytes
+  bool exact = false;      // not only at least as long
+  Preallocation preallocation = Preallocation::off;
+  bool zero = false;  // what is new must read as zeroes
+};
+
+// QAPI: SnapshotInfo, of one internal snapshot.
+struct InternalSnapshot {
+  std::string id, name;
+  std::uint64_t vm_state_size = 0;  // bytes
+  std::uint32_t date_sec = 0, date_nsec = 0;
+  std::uint64_t vm_clock_ns = 0;
+  std::optional<std::uint64_t> icount;
+};
+
+enum class DetectZeroes : std::uint8_t { off, on, unmap };
+
 class Node : public std::enable_shared_from_this<Node> {
  public:
-  Node(World& world, std::string name, std::string driver);
+  Node(Graph& graph, std::string name, std::string driver);
   virtual ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
 
   const std::string& name() const { return name_; }
   const std::string& driver() const { return driver_; }
+  Graph& graph() const { return graph_; }
+  World& world() const;
 
   // Requests.  Ranges must lie within size(); reading beyond the end is the caller's bug.
   Task<Result<>> read(std::uint64_t offset, MutableBytes into);
   Task<Result<>> write(std::uint64_t offset, Bytes from);
-  Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap);
+  // Whole clusters, or the last one up to the end (BDRV_REQ_WRITE_COMPRESSED); ENOTSUP if the
+  // driver cannot.
+  Task<Result<>> write_compressed(std::uint64_t offset, Bytes from);
+  Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroFlags flags);
+  // Nothing happens unless the node's option is discard=unmap.
   Task<Result<>> discard(std::uint64_t offset, std::uint64_t length);
-  virtual Task<Result<>> flush() = 0;
+  Task<Result<>> flush();
+  // Gives the node another size; its users are told.
+  Task<Result<>> truncate(Truncate wanted);
 
   // Virtual size in bytes, as the next parent sees it.
   virtual std::uint64_t size() const = 0;
@@ -85,107 +89,164 @@ class Node : public std::enable_shared_from_this<Node> {
   virtual Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) = 0;
   // Cluster size, 0 if the format has none (bdrv_get_info).
   virtual std::uint64_t cluster_size() const { return 0; }
-  // File name the image's own header gives for its backing file; empty if none.
-  virtual std::string header_backing_file() const { return {}; }
-  // Host file at the bottom of the `file` children; what QMP calls "file".
-  virtual std::string filename() const;
+  // Requests that are not multiples of it are padded: 1 where the driver can do single bytes.
+  virtual std::uint64_t request_alignment() const { return 1; }
+
+  // --- the image below, for drivers that have one ---
+
+  // The host file name, if the node is exactly what opening that name with this driver gives;
+  // empty if not: QMP then shows filename() as "json:{…}".
+  virtual std::string exact_filename() const;
+  // What QMP calls "file": exact_filename(), or "json:" and the options it takes to open it again.
+  std::string filename() const;
+  // The options it takes to open this node again, without its name (QEMU: full_open_options).
+  virtual Json open_options() const;
   // The bytes beneath this node, if it passes them on as they are (file, plain raw); else null.
   virtual std::shared_ptr<storage::Storage> storage() const { return nullptr; }
-  // Writes back what is cached and closes; called once, before the node goes.
-  virtual Task<Result<>> close() { co_return ok(); }
-  // Makes this node's backing file `backing` (null: none), while it runs.
-  virtual void set_backing(NodePtr backing);
+  virtual bool supports_backing() const { return false; }
+  // File name and format that the image's own header gives for its backing file; empty if none.
+  virtual std::string header_backing_file() const { return {}; }
+  virtual std::string header_backing_format() const { return {}; }
+  // Stores them (empty: none).  ENOTSUP if the driver has no such thing.
+  virtual Task<Result<>> change_backing_name(std::string file, std::string format);
+  // Nothing is allocated in this layer any more.  ENOTSUP if the driver cannot.
+  virtual Task<Result<>> make_empty();
   // Adds what the driver knows to QMP's ImageInfo of this node.
   virtual void describe_image(Json& image) const { (void)image; }
-  virtual bool is_filter() const { return false; }
-  // Needs of its children just what its own users need of it.
-  virtual bool passes_permissions() const { return is_filter(); }
+  // Driver-specific members of query-blockstats ("driver-specific"), null if none.
+  virtual Json describe_statistics() const { return nullptr; }
+  virtual bool is_encrypted() const { return false; }
 
-  // Children by role; null if there is none.
-  Node* child(std::string_view role) const;
+  // Internal snapshots; ENOTSUP where the driver has none.
+  virtual bool supports_snapshots() const { return false; }
+  virtual std::vector<InternalSnapshot> snapshots() const { return {}; }
+  virtual Task<Result<>> create_snapshot(InternalSnapshot wanted);
+  virtual Task<Result<>> apply_snapshot(std::string id_or_name);
+  virtual Task<Result<>> delete_snapshot(std::string id);
+  virtual Task<Result<>> read_vm_state(std::uint64_t at, MutableBytes into);
+  virtual Task<Result<>> write_vm_state(std::uint64_t at, Bytes from);
+
+  // Persistent bitmaps: whether one more can be kept in the image (QEMU's texts), and taking one
+  // out of it.
+  virtual Result<> can_store_bitmap(const std::string& name, std::uint64_t granularity) const;
+  virtual Task<Result<>> forget_stored_bitmap(std::string name);
+
+  // --- the graph ---
+
+  virtual bool is_filter() const { return false; }
+  virtual bool is_format() const { return false; }
+  // What this node needs of a child when its own users have `above` (default: permissions.h).
+  virtual Permission child_permission(const Edge& child, Permission above) const;
+  // The users of this node now need and share so much: take or change locks, reopen for writing.
+  // Asked before the graph changes; a refusal undoes the change.
+  virtual Result<> check_permission(Permission above) {
+    (void)above;
+    return ok();
+  }
+  // The same, decided: either what was checked, or what was before.
+  virtual void apply_permission(Permission above) { (void)above; }
+  // After `backing` was attached, replaced or detached.
+  virtual void backing_changed() {}
+  // A drained section begins (after the parents were told) or ends.
+  virtual void drain_begin_driver() {}
+  virtual void drain_end_driver() {}
+  // Writes back what is cached; bitmaps are stored when the node becomes inactive or closes.
+  virtual Task<Result<>> inactivate() { co_return ok(); }
+  virtual Task<Result<>> activate() { co_return ok(); }
+  // Writes back what is cached and closes; called once, before the node goes.
+  virtual Task<Result<>> close() { co_return ok(); }
+
+  // blockdev-reopen.  `options`: those of the driver that are to hold from now on, checked by the
+  // schema, defaults filled in; `writable` what the node will be.  prepare may wait and refuse;
+  // then all prepared nodes are committed or all aborted.
+  virtual Task<Result<>> prepare_reopen(Json options, bool writable);
+  virtual void commit_reopen() {}
+  virtual void abort_reopen() {}
+
+  // Children by name; null if there is none.
+  Edge* child_edge(std::string_view name) const;
+  Node* child(std::string_view name) const;
   Node* backing() const { return child("backing"); }
   Node* file() const { return child("file"); }
-  void attach(std::string role, NodePtr node);
-  void detach(std::string_view role);
+  // The child that a filter passes on, and its name; null, empty if this is no filter.
+  Node* filtered() const;
+  std::string filtered_name() const;
+  const std::vector<EdgePtr>& children() const { return children_; }  // newest first
+  const std::vector<Edge*>& parents() const { return parents_; }      // newest first
+  // What all users together need, and what all of them share.
+  Permission cumulative() const;
 
-  const std::vector<Edge*>& parents() const { return parents_; }
-  const std::vector<EdgePtr>& children() const { return children_; }
+  // --- state that commands and jobs look at and change ---
+
+  bool read_only = false;
+  bool auto_read_only = false;
+  bool force_share = false;
+  bool inactive = false;
+  bool cache_direct = false, cache_no_flush = false;
+  bool discard_unmap = false;  // option discard=unmap: guest and mirror discards reach the image
+  DetectZeroes detect_zeroes = DetectZeroes::off;
+  std::uint64_t write_threshold = 0;  // bytes; 0: none (block-set-write-threshold)
+  bool implicit = false;              // a filter that a job made and nobody named
+  Json options = Json::object();      // as given, children as node names or options (reopen)
+  std::string context;                // AioContext: iothread id; empty: the main loop's
+
+  // Who owns it beside its parents.
+  bool monitor_owned = false;  // made by blockdev-add: stays until blockdev-del
 
   // Bitmaps of this node, oldest first; a job's own (nameless) ones too.
   std::vector<std::shared_ptr<DirtyBitmap>> bitmaps;
-  bool read_only = false;
-  bool monitor_owned = false;  // made by blockdev-add: stays until blockdev-del
-  bool auto_read_only = false;
-  bool discard_unmap = false;  // option discard=unmap: guest and mirror discards reach the image
-  // Not empty while a job forbids other jobs and removal: "block device is in use by block job: …".
-  std::string busy_reason;
+  std::shared_ptr<DirtyBitmap> find_bitmap(std::string_view name) const;
+
+  // Op blockers.
+  void block(Ops ops, Reason reason);
+  void unblock(const Reason& reason);
+  void unblock(const Reason& reason, Op op);
+  // "Node 'x' is busy: …" (QEMU's bdrv_op_is_blocked).
+  Result<> check_allowed(Op op) const;
+  bool has_blockers() const { return !blockers_.empty(); }
+  // The name of the block device it is the root of, else its own.
+  std::string device_or_node_name() const;
+  std::string device_name() const;  // empty if it is no named device's root
+
+  // --- drained sections (graph.h begins and ends them) ---
+
+  bool is_quiesced() const { return quiesced_ > 0; }
+  // Requests under way in this node.
+  std::uint64_t in_flight() const { return in_flight_; }
+
+  // End of the highest write, in bytes; for query-blockstats ("wr_highest_offset").
+  std::uint64_t highest_write() const { return highest_write_; }
 
  protected:
   virtual Task<Result<>> do_read(std::uint64_t offset, MutableBytes into) = 0;
   virtual Task<Result<>> do_write(std::uint64_t offset, Bytes from) = 0;
+  virtual Task<Result<>> do_write_compressed(std::uint64_t offset, Bytes from);
   virtual Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
-                                         bool unmap) = 0;
+                                         ZeroFlags flags) = 0;
   virtual Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) = 0;
-  World& world() { return world_; }
+  virtual Task<Result<>> do_flush() { co_return ok(); }
+  virtual Task<Result<>> do_truncate(Truncate wanted);
 
  private:
   friend class Edge;
+  friend class Graph;
+  struct Flight;
+  // A drained section begins or ends here and, through their edges, at all users above.
+  void begin_quiet();
+  void end_quiet();
+  bool is_busy() const;
+  Result<> check_writable() const;
   void mark_dirty(std::uint64_t offset, std::uint64_t length);
 
-  World& world_;
+  Graph& graph_;
   std::string name_;
   std::string driver_;
   std::vector<EdgePtr> children_;
   std::vector<Edge*> parents_;
+  std::vector<Blocker> blockers_;
+  int quiesced_ = 0;
+  std::uint64_t in_flight_ = 0;
+  std::uint64_t highest_write_ = 0;
 };
-
-// Passes everything on to its only child, in the role "backing" (as QEMU's job filters do).
-class FilterNode : public Node {
- public:
-  FilterNode(World& world, std::string name, std::string driver, NodePtr next)
-      : Node(world, std::move(name), std::move(driver)) {
-    attach("backing", std::move(next));
-  }
-  Task<Result<>> flush() override { return backing()->flush(); }
-  std::uint64_t size() const override { return backing()->size(); }
-  Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) override {
-    return backing()->status(offset, length);
-  }
-  std::uint64_t cluster_size() const override { return backing()->cluster_size(); }
-  std::string filename() const override { return backing()->filename(); }
-  bool is_filter() const override { return true; }
-
- protected:
-  Task<Result<>> do_read(std::uint64_t offset, MutableBytes into) override {
-    return backing()->read(offset, into);
-  }
-  Task<Result<>> do_write(std::uint64_t offset, Bytes from) override {
-    return backing()->write(offset, from);
-  }
-  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override {
-    return backing()->write_zeroes(offset, length, unmap);
-  }
-  Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override {
-    return backing()->discard(offset, length);
-  }
-};
-
-// What a stretch is when `top` and everything below it is looked at: `allocated` says that some
-// layer decides, `zero` that it reads as zeroes (also because no layer has it).
-Task<Result<Status>> status_of_chain(Node& top, std::uint64_t offset, std::uint64_t length);
-
-// Whether some layer from `top` down to, but not including, `base` (null: the whole chain) has the
-// stretch.
-Task<Result<Status>> status_above(Node& top, const Node* base, std::uint64_t offset,
-                                  std::uint64_t length);
-
-// Reads through `node`, with zeroes beyond its end.
-Task<Result<>> read_padded(Node& node, std::uint64_t offset, MutableBytes into);
-
-// The backing chain's next layer, filters skipped; null at the end.
-Node* next_layer(const Node& node);
-
-// Lets everything that points at `from` point at `to`, but for `except`'s own edges.
-void replace_node(const NodePtr& from, const NodePtr& to, const Node* except);
 
 }  // namespace sim::block

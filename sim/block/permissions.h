@@ -1,40 +1,41 @@
 // What the users of a node need of it, and what they let others do with it.  Two users conflict
 // when one needs what the other does not share.
 //
-// Source: QAPI's BlockPermission, and the refusals of QEMU 7.2 as measured
-// (real-qemu/differential/qmp_requests.json).
+// Source: QAPI's BlockPermission, and refusals measured on 5.2 to 11.1
+// (real-qemu/differential/qmp_requests.json, scenarios/qmp).
 
 #pragma once
 
 #include <string>
-#include <vector>
-
-#include "sim/block/node.h"
 
 namespace sim::block {
 
-struct User {
-  std::string name;  // as in QEMU's texts: "node 'a'", "block device '…'"
-  std::string role;  // the child's name in it: "root", "file", "backing"
-  Permissions required = 0;
+// QAPI's BlockPermission, as bits.
+using Permissions = unsigned;
+inline constexpr Permissions kConsistentRead = 1, kWrite = 2, kWriteUnchanged = 4, kResize = 8;
+inline constexpr Permissions kAllPermissions = 15;
+
+// What one user needs and what it shares.
+struct Permission {
+  Permissions needed = 0;
   Permissions shared = kAllPermissions;
+  friend bool operator==(const Permission&, const Permission&) = default;
 };
 
-// Who uses `node` now, newest first.
-std::vector<User> users_of(const Node& node);
+// "consistent read, write": as QEMU lists them.
+std::string words(Permissions permissions);
 
-// What a format driver's node, writable or not, is to its child `file`.
-User format_user(const std::string& node_name, bool writable);
-// What a guest device is to its root, which it writes to unless that is read-only.
-User device_user(const std::string& qom_path, bool writable);
-// What a mirror is to its target.
-User mirror_target_user();
+// What a child is to its parent, as bits (QEMU: BdrvChildRole).
+using Roles = unsigned;
+inline constexpr Roles kData = 1;      // guest data
+inline constexpr Roles kMetadata = 2;  // the format's own structures
+inline constexpr Roles kFiltered = 4;  // passed on as it is
+inline constexpr Roles kCow = 8;       // shows through what the parent has not (a backing file)
+inline constexpr Roles kPrimary = 16;  // the one that the parent's file name comes from
+inline constexpr Roles kImage = kData | kMetadata | kPrimary;
 
-// "Permission conflict on node 'N': permissions 'P' are both required by U and unshared by V.",
-// also for the nodes below, which feel a new user through filters.
-Result<> check_new_user(const Node& node, const User& user);
-
-// True if somebody needs what is read to stay as it is.
-bool is_read_consistently(const Node& node);
+// What a parent that has users with `above` needs of a child in these roles, unless its driver
+// knows better (Node::child_permission).  `writable`: the parent itself is not read-only.
+Permission default_child_permission(Roles roles, Permission above, bool writable, bool inactive);
 
 }  // namespace sim::block

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "sim/block/permissions.h"
+#include "sim/block/backend.h"
 #include "sim/command/context.h"
 #include "sim/driver/open.h"
 #include "sim/job/create.h"
@@ -28,28 +28,12 @@ Task<Result<Json>> blockdev_add(Context& context, Json arguments) {
   co_return Json::object();
 }
 
-// Closes a node that nobody needs any more, and the children that were made for it alone.
-Task<Result<>> release(Context& context, block::NodePtr node) {
-  Result<> closed = co_await node->close();
-  context.graph.remove(*node);
-  std::vector<block::NodePtr> children;
-  for (const block::EdgePtr& edge : node->children()) children.push_back(edge->node());
-  node.reset();
-  for (block::NodePtr& child : children)
-    if (child->parents().empty() && !child->monitor_owned)
-      CO_TRY_OK(co_await release(context, std::move(child)));
-  co_return closed;
-}
-
+// In QEMU's order.
 Result<> check_deletable(const block::Node& node) {
   for (const block::Edge* edge : node.parents())
-    if (edge->parent() == nullptr) return generic(fmt::format("Node {} is in use", node.name()));
-  if (!node.busy_reason.empty())
-    return generic(fmt::format("Node '{}' is busy: {}", node.name(), node.busy_reason));
-  for (const block::Edge* edge : node.parents())
-    if (edge->role() == "backing" && !edge->parent()->is_filter())
-      return generic(fmt::format("Node '{}' is busy: node is used as backing hd of '{}'",
-                                 node.name(), edge->parent()->name()));
+    if (edge->user() != nullptr && edge->name() == "root")
+      return generic(fmt::format("Node {} is in use", node.name()));
+  TRY_OK(node.check_allowed(block::Op::drive_del));
   if (!node.monitor_owned)
     return generic(fmt::format("Node {} is not owned by the monitor", node.name()));
   if (!node.parents().empty())
@@ -64,7 +48,7 @@ Task<Result<Json>> blockdev_del(Context& context, Json arguments) {
   block::NodePtr node = context.graph.find(name);
   if (!node) co_return generic(fmt::format("Failed to find node with node-name='{}'", name));
   CO_TRY_OK(check_deletable(*node));
-  (void)co_await release(context, std::move(node));  // QEMU does not report a failing close
+  node->monitor_owned = false;
   co_return Json::object();
 }
 
@@ -138,13 +122,12 @@ Task<Result<>> create_file(Context& context, Json options) {
 Task<Result<>> create_qcow2(Context& context, Json options) {
   block::NodePtr file;
   if (options["file"].is_string()) {
-    CO_TRY(file, block::find_node(context.graph, options["file"].get<std::string>()));
+    CO_TRY(file, node_or_device(context, options["file"].get<std::string>()));
   } else {
     CO_TRY(file, co_await driver::open_node(context.graph, options["file"], false));
-    context.graph.remove(*file);  // it lives for the creation only
   }
-  CO_TRY_OK(
-      check_new_user(*file, {"an unnamed block device", "root", block::kWrite | block::kResize}));
+  block::Backend user(context.graph, "", {block::kWrite | block::kResize});
+  CO_TRY_OK(user.insert(file));
   if (file->storage() == nullptr)
     co_return generic("Driver of the file node does not support this in this version");
   qcow2::CreateOptions wanted;

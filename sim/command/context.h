@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "sim/block/graph.h"
-#include "sim/device/virtio_blk.h"
+#include "sim/device/disk.h"
 #include "sim/job/job.h"
 #include "sim/job/mirror.h"
 #include "sim/qmp/declaration.h"
@@ -23,10 +23,11 @@ struct Context {
   block::Graph& graph;
   job::Jobs& jobs;
   qmp::Events& events;
-  std::vector<std::unique_ptr<device::VirtioBlk>>& devices;
+  std::vector<std::unique_ptr<device::Disk>>& devices;
   std::string& standard_output;  // what the process printed: qemu-io's texts go there
   bool& negotiated;              // qmp_capabilities was given
   bool& quitting;
+  unsigned anonymous_devices = 0;  // devices without an id so far
   job::MirrorCanary mirror_canary = job::MirrorCanary::none;
 };
 
@@ -53,13 +54,12 @@ Task<Json> execute(Context& context, Json input);
 // Every command's declaration, by name.
 std::vector<const Command*> all_commands();
 
-// Finds by node name with "Cannot find device='x' nor node-name='x'".
+// By name of a device or a node: "Cannot find device='x' nor node-name='x'".
 inline Result<block::NodePtr> node_or_device(Context& context, const std::string& name) {
-  return block::find_node(context.graph, name);
+  return context.graph.find_device_or_node(name);
 }
 
-// Pauses every job and waits until none does anything: what QEMU's drained sections do.
-Task<void> drain_begin(Context& context);
-void drain_end(Context& context);
+// The guest's disk with that id, QOM path, or QOM path of its backend; null if there is none.
+device::Disk* find_device(const Context& context, std::string_view name);
 
 }  // namespace sim::command

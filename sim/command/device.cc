@@ -79,10 +79,13 @@ Task<Result<Json>> device_add(Context& context, Json arguments) {
   if (!node)
     co_return generic(
         fmt::format("Property 'virtio-blk-device.drive' can't find value '{}'", drive));
-  const std::string backend = device::VirtioBlk::backend_path_of(id);
-  CO_TRY_OK(check_new_user(*node, block::device_user(backend, !node->read_only)));
-  if (!node->read_only) CO_TRY_OK(block::check_writable(context.graph, *node));
-  context.devices.push_back(std::make_unique<device::VirtioBlk>(id, node));
+  const unsigned number = ++context.anonymous_devices;
+  auto backend = std::make_unique<block::Backend>(context.graph, "",
+                                                  device::Disk::permission(node->read_only, false));
+  auto disk =
+      std::make_unique<device::Disk>(device::Model::virtio_blk, id, number, std::move(backend));
+  CO_TRY_OK(disk->backend().insert(node));
+  context.devices.push_back(std::move(disk));
   co_return Json::object();
 }
 
@@ -93,7 +96,7 @@ Task<Result<Json>> device_del(Context& context, Json arguments) {
   if (id.empty() || id == "/" || id == "/machine" || id == "/machine/peripheral")
     co_return generic(fmt::format("{} is not a hotpluggable device", id));
   const auto found = std::ranges::find_if(context.devices, [&](const auto& device) {
-    return id == (id.front() == '/' ? device->qom_path() : device->id());
+    return id == (id.front() == '/' ? device->device_path() : device->id());
   });
   if (found == context.devices.end())
     co_return Error{ErrorClass::device_not_found, fmt::format("Device '{}' not found", id)};
@@ -105,14 +108,15 @@ Task<Result<Json>> device_del(Context& context, Json arguments) {
 
 Task<Result<Json>> system_reset(Context& context, Json) {
   context.events.emit("RESET", {{"guest", false}, {"reason", "host-qmp-system-reset"}});
-  std::vector<std::unique_ptr<device::VirtioBlk>> gone;
+  std::vector<std::unique_ptr<device::Disk>> gone;
   for (auto& device : context.devices)
     if (device->unplug_requested) gone.push_back(std::move(device));
   std::erase(context.devices, nullptr);
   for (const auto& device : gone) {
-    (void)co_await device->flush();
-    context.events.emit("DEVICE_DELETED", {{"path", device->qom_path() + "/virtio-backend"}});
-    context.events.emit("DEVICE_DELETED", {{"device", device->id()}, {"path", device->qom_path()}});
+    (void)co_await device->backend().flush();
+    context.events.emit("DEVICE_DELETED", {{"path", device->qom_path()}});
+    context.events.emit("DEVICE_DELETED",
+                        {{"device", device->id()}, {"path", device->device_path()}});
   }
   co_return Json::object();
 }

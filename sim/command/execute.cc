@@ -44,18 +44,16 @@ static Task<Result<Json>> dispatch(Context& context, const Json& input) {
 
 Task<Json> execute(Context& context, Json input) {
   Result<Json> result = co_await dispatch(context, input);
+  co_await context.graph.collect();
   co_return qmp::make_reply(input, std::move(result));
 }
 
-Task<void> drain_begin(Context& context) {
-  const auto jobs = context.jobs.all();
-  for (const auto& job : jobs) job->drain_begin();
-  for (const auto& job : jobs)
-    while (!job->is_quiet()) co_await context.world.scheduler.yield();
-}
-
-void drain_end(Context& context) {
-  for (const auto& job : context.jobs.all()) job->drain_end();
+device::Disk* find_device(const Context& context, std::string_view name) {
+  for (const auto& device : context.devices)
+    if (device->qom_path() == name || device->device_path() == name ||
+        (!name.empty() && device->id() == name))
+      return device.get();
+  return nullptr;
 }
 
 }  // namespace sim::command

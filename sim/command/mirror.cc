@@ -4,9 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
-#include "sim/block/permissions.h"
 #include "sim/command/context.h"
 
 namespace sim::command {
@@ -38,16 +38,10 @@ Error generic(std::string text) { return {ErrorClass::generic, std::move(text)};
 
 // What is declared but not simulated is refused by name, never silently ignored.
 Result<> check_simulated(const Json& arguments) {
-  for (const std::string_view policy : {"on-source-error", "on-target-error"}) {
-    const std::string value = arguments.value(policy, "report");
-    if (value != "report" && value != "ignore")
-      return generic(fmt::format("understudy: {}={} is not in this version", policy, value));
-  }
   if (arguments.value("copy-mode", "background") != "background")
     return generic("understudy: copy-mode=write-blocking is not in this version");
-  for (const std::string_view name : {"replaces", "filter-node-name"})
-    if (arguments.contains(name))
-      return generic(fmt::format("understudy: '{}' is not in this version", name));
+  if (arguments.contains("replaces"))
+    return generic("understudy: 'replaces' is not in this version");
   return ok();
 }
 
@@ -58,21 +52,17 @@ Result<job::MirrorSync> read_sync(const std::string& sync) {
   return generic(fmt::format("Sync mode '{}' not supported", sync));
 }
 
-job::OnError read_policy(const Json& arguments, std::string_view name) {
-  return arguments.value(name, "report") == "ignore" ? job::OnError::ignore : job::OnError::report;
+block::OnError read_policy(const Json& arguments, std::string_view name) {
+  const std::string value = arguments.value(name, "report");
+  const auto found = std::ranges::find(block::kOnErrorNames, value);
+  return static_cast<block::OnError>(found - block::kOnErrorNames.begin());
 }
 
 // QEMU's "root block node": below no other node, and no job has it.
 Result<> check_root(const block::Node& node) {
-  bool is_root = node.busy_reason.empty();
-  for (const block::Edge* edge : node.parents()) is_root = is_root && edge->parent() == nullptr;
-  if (is_root) return ok();
-  return generic("Need a root block node");
-}
-
-Result<> check_target(Context& context, const block::Node& target) {
-  TRY_OK(block::check_new_user(target, block::mirror_target_user()));
-  return block::check_writable(context.graph, target);
+  for (const block::Edge* edge : node.parents())
+    if (edge->parent() != nullptr) return generic("Need a root block node");
+  return ok();
 }
 
 Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
@@ -87,6 +77,7 @@ Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
   settings.job.id = arguments.value("job-id", settings.source->monitor_owned ? "" : "job");
   settings.job.auto_finalize = arguments.value("auto-finalize", true);
   settings.job.auto_dismiss = arguments.value("auto-dismiss", true);
+  settings.filter_node_name = arguments.value("filter-node-name", "");
   settings.on_source_error = read_policy(arguments, "on-source-error");
   settings.on_target_error = read_policy(arguments, "on-target-error");
   CO_TRY_OK(check_simulated(arguments));
@@ -95,16 +86,18 @@ Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
   CO_TRY_OK(job::Mirror::check(settings));
   CO_TRY_OK(context.jobs.check_new_id(settings.job.id));
   settings.speed = static_cast<std::uint64_t>(speed);
-  const block::NodePtr target = settings.target;
-  const Result<> usable = speed < 0 ? generic("Parameter 'speed' expects a non-negative value")
-                                    : check_target(context, *target);
-  CO_TRY(std::shared_ptr<job::Mirror> mirror,
-         job::Mirror::make(context.graph, std::move(settings), context.mirror_canary));
+  CO_TRY_OK(settings.source->check_allowed(block::Op::mirror_source));
+  CO_TRY_OK(settings.target->check_allowed(block::Op::mirror_target));
+  const auto mirror =
+      std::make_shared<job::Mirror>(context.graph, std::move(settings), context.mirror_canary);
+  Result<> usable = ok();
+  if (speed < 0) usable = generic("Parameter 'speed' expects a non-negative value");
+  if (usable) usable = mirror->take_nodes();
   if (!usable) {
     context.jobs.fail_early(*mirror);  // QEMU sees to these after it has made the job
     co_return usable.error();
   }
-  context.jobs.start(std::move(mirror));
+  context.jobs.start(mirror);
   co_return Json::object();
 }
 

@@ -25,15 +25,11 @@ Task<Result<Json>> qemu_io(Context& context, std::vector<std::string> words) {
   if (words.size() != 4 || words[1] != "-d")
     co_return Error{ErrorClass::generic,
                     "understudy: only `qemu-io -d QDEV \"verb …\"` is in this version"};
-  const auto device = std::ranges::find_if(context.devices, [&](const auto& candidate) {
-    return candidate->backend_path() == words[2] || candidate->qom_path() == words[2] ||
-           candidate->id() == words[2];
-  });
-  if (device == context.devices.end())
-    co_return Json(fmt::format("Error: Device '{}' not found\r\n", words[2]));
-  if ((*device)->backend_path() != words[2])
+  const device::Disk* device = find_device(context, words[2]);
+  if (device == nullptr) co_return Json(fmt::format("Error: Device '{}' not found\r\n", words[2]));
+  if (device->qom_path() != words[2])
     co_return Json("Error: Device does not have a block device backend\r\n");
-  co_await hmp::run_qemu_io(**device, words[3], context.standard_output);
+  co_await hmp::run_qemu_io(device->backend(), words[3], context.standard_output);
   co_return Json("");
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/block/chain.h"
 #include "sim/command/context.h"
 
 namespace sim::command {
@@ -29,7 +30,7 @@ Json describe_image(const block::Node& node, bool with_backing) {
 }
 
 Json describe_bitmap(const block::DirtyBitmap& bitmap) {
-  Json json = {{"recording", bitmap.recording},
+  Json json = {{"recording", bitmap.is_recording() || bitmap.successor != nullptr},
                {"busy", bitmap.busy},
                {"persistent", bitmap.persistent},
                {"granularity", bitmap.granularity()},
@@ -73,10 +74,10 @@ Task<Result<Json>> query_named_block_nodes(Context& context, Json arguments) {
 Task<Result<Json>> query_block(Context& context, Json) {
   Json list = Json::array();
   for (const auto& device : context.devices) {
-    const block::Node* node = &device->node();
-    while (node->is_filter()) node = node->backing();  // QEMU names the job's source
+    block::Node* node = device->node().get();
+    while (node->implicit) node = node->filtered();  // QEMU names the job's source
     list.push_back({{"device", ""},
-                    {"qdev", device->backend_path()},
+                    {"qdev", device->qom_path()},
                     {"type", "unknown"},
                     {"removable", false},
                     {"locked", false},

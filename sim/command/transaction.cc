@@ -8,7 +8,6 @@
 #include <array>
 #include <functional>
 
-#include "sim/block/permissions.h"
 #include "sim/command/context.h"
 
 namespace sim::command {
@@ -29,16 +28,13 @@ constexpr std::array kSnapshot = {Argument{"node", Type::string, Presence::requi
                                   Argument{"overlay", Type::string, Presence::required}};
 
 Result<> check_overlay(const block::Node& node, const block::Node& overlay) {
-  if (!node.busy_reason.empty())
-    return generic(fmt::format("Node '{}' is busy: {}", node.name(), node.busy_reason));
-  for (const block::Edge* edge : node.parents())
-    if (edge->parent() != nullptr && edge->role() == "backing" && !edge->parent()->is_filter())
-      return generic(fmt::format("Node '{}' is busy: node is used as backing hd of '{}'",
-                                 node.name(), edge->parent()->name()));
-  if (block::is_read_consistently(overlay)) return generic("The overlay is already in use");
+  TRY_OK(node.check_allowed(block::Op::external_snapshot));
+  for (const block::Edge* edge : overlay.parents())
+    if ((edge->needed() & block::kConsistentRead) != 0)
+      return generic("The overlay is already in use");
   if (overlay.backing() != nullptr) return generic("The overlay already has a backing image");
   if (overlay.read_only) return generic("Block node is read-only");
-  if (overlay.driver() != "qcow2") return generic("The overlay does not support backing images");
+  if (!overlay.supports_backing()) return generic("The overlay does not support backing images");
   return ok();
 }
 
@@ -47,12 +43,9 @@ Result<Undo> snapshot(Context& context, const Json& arguments) {
   TRY(const block::NodePtr overlay,
       node_or_device(context, arguments["overlay"].get<std::string>()));
   TRY_OK(check_overlay(*node, *overlay));
-  const std::vector<block::Edge*> moved = node->parents();
-  block::replace_node(node, overlay, nullptr);
-  overlay->set_backing(node);
-  return Undo([node, overlay, moved] {
-    overlay->set_backing(nullptr);
-    for (block::Edge* edge : moved) edge->point_at(node);
+  TRY_OK(context.graph.insert_above(overlay, node, "backing", block::kCow));
+  return Undo([&context, node, overlay] {
+    CHECK(context.graph.remove_overlay(overlay, node), "what was may be again");
   });
 }
 
@@ -86,7 +79,7 @@ Result<Undo> bitmap_add(Context& context, const Json& arguments) {
   if (find_bitmap(*node, name)) return generic(fmt::format("Bitmap already exists: {}", name));
   if (name.size() > 1023) return generic(fmt::format("Bitmap name too long: {}", name));
   auto bitmap = std::make_shared<block::DirtyBitmap>(name, node->size(), granularity);
-  bitmap->recording = !arguments.value("disabled", false);
+  bitmap->enabled = !arguments.value("disabled", false);
   node->bitmaps.push_back(bitmap);
   return Undo([node, bitmap] { std::erase(node->bitmaps, bitmap); });
 }
@@ -123,9 +116,9 @@ constexpr std::array kActions = {
 
 template <Result<Undo> (*perform)(Context&, const Json&), bool drains>
 Task<Result<Json>> alone(Context& context, Json arguments) {
-  if (drains) co_await drain_begin(context);
+  if (drains) co_await context.graph.drain_all_begin();
   Result<Undo> done = perform(context, arguments);
-  if (drains) drain_end(context);
+  if (drains) context.graph.drain_all_end();
   if (!done) co_return std::move(done).error();
   co_return Json::object();
 }
@@ -170,7 +163,7 @@ Task<Result<Json>> transaction(Context& context, Json arguments) {
     actions.push_back(known);
   }
   CO_TRY_OK(check_properties(arguments, actions));
-  co_await drain_begin(context);
+  co_await context.graph.drain_all_begin();
   std::vector<Undo> undo;
   Result<Json> result = Json::object();
   for (std::size_t i = 0; i < actions.size(); ++i) {
@@ -182,7 +175,7 @@ Task<Result<Json>> transaction(Context& context, Json arguments) {
     }
     undo.push_back(*std::move(done));
   }
-  drain_end(context);
+  context.graph.drain_all_end();
   co_return result;
 }
 

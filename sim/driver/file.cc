@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
+#include "sim/block/backend.h"
 #include "sim/driver/open.h"
 #include "sim/storage/storage.h"
 
@@ -13,15 +15,16 @@ namespace {
 
 class FileNode final : public block::Node {
  public:
-  FileNode(World& world, std::string name, std::string path,
-           std::shared_ptr<storage::Storage> storage)
-      : Node(world, std::move(name), "file"),
+  FileNode(block::Graph& graph, std::string name, std::string path,
+           std::shared_ptr<storage::Storage> storage, bool locks)
+      : Node(graph, std::move(name), "file"),
         path_(std::move(path)),
-        storage_(std::move(storage)) {}
+        storage_(std::move(storage)),
+        locks_(locks) {}
 
-  Task<Result<>> flush() override { return storage_->flush(); }
   std::uint64_t size() const override { return align_up(storage_->size(), 512); }
-  std::string filename() const override { return path_; }
+  std::string exact_filename() const override { return path_; }
+  Json open_options() const override { return {{"driver", "file"}, {"filename", path_}}; }
   std::shared_ptr<storage::Storage> storage() const override { return storage_; }
 
   Task<Result<block::Status>> status(std::uint64_t offset, std::uint64_t length) override {
@@ -31,6 +34,10 @@ class FileNode final : public block::Node {
   }
   void describe_image(Json& image) const override { image["actual-size"] = storage_->allocated(); }
 
+  // Other nodes of the same file are other openers: QEMU keeps them apart by locks on it.
+  Result<> check_permission(block::Permission above) override;
+  void apply_permission(block::Permission above) override { held_ = above; }
+
  protected:
   Task<Result<>> do_read(std::uint64_t offset, MutableBytes into) override {
     return storage_->read(offset, into);
@@ -38,34 +45,66 @@ class FileNode final : public block::Node {
   Task<Result<>> do_write(std::uint64_t offset, Bytes from) override {
     return storage_->write(offset, from);
   }
-  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override {
-    return storage_->write_zeroes(offset, length, unmap);
+  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
+                                 block::ZeroFlags flags) override {
+    return storage_->write_zeroes(offset, length, flags.unmap);
   }
   Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override {
     return storage_->discard(offset, length);
+  }
+  Task<Result<>> do_flush() override { return storage_->flush(); }
+  Task<Result<>> do_truncate(block::Truncate wanted) override {
+    return storage_->truncate(wanted.size);
   }
 
  private:
   std::string path_;
   std::shared_ptr<storage::Storage> storage_;
+  bool locks_;
+  block::Permission held_;
 };
+
+Error no_lock(std::string_view shared, std::string_view what) {
+  return {ErrorClass::generic, fmt::format("Failed to get {}\"{}\" lock", shared, what), EAGAIN};
+}
+
+Result<> FileNode::check_permission(block::Permission above) {
+  if (!locks_ || force_share) return ok();
+  constexpr std::array kBits = {block::kConsistentRead, block::kWrite, block::kWriteUnchanged,
+                                block::kResize};
+  std::vector<const FileNode*> others;
+  for (const block::NodePtr& node : graph().all())
+    if (const auto* file = dynamic_cast<const FileNode*>(node.get());
+        file != nullptr && file != this && file->path_ == path_ && file->locks_)
+      others.push_back(file);
+  for (const block::Permissions bit : kBits)
+    for (const FileNode* other : others)
+      if ((above.needed & bit) != 0 && (other->held_.shared & bit) == 0)
+        return no_lock("", block::words(bit));
+  for (const block::Permissions bit : kBits)
+    for (const FileNode* other : others)
+      if ((above.shared & bit) == 0 && (other->held_.needed & bit) != 0)
+        return no_lock("shared ", block::words(bit));
+  return ok();
+}
 
 }  // namespace
 
-Task<Result<block::NodePtr>> open_file(block::Graph& graph, std::string name, Json options) {
+Task<Result<block::NodePtr>> open_file(block::Graph& graph, Common common, Json options) {
   const std::string path = options["filename"].get<std::string>();
-  const bool read_only =
-      options.value("read-only", false) || options.value("auto-read-only", false);
   // auto-read-only opens for writing only when a parent writes; a Storage is opened for it at once.
-  auto opened = graph.files().open(path, read_only && !options.value("auto-read-only", false)
+  auto opened = graph.files().open(path, common.read_only && !common.auto_read_only
                                              ? storage::Access::read_only
                                              : storage::Access::read_write);
+  if (!opened && common.auto_read_only)
+    opened = graph.files().open(path, storage::Access::read_only);
   if (!opened) {
     Error error = std::move(opened).error();
     error.desc = fmt::format("Could not open '{}': {}", path, error.desc);
     co_return error;
   }
-  co_return std::make_shared<FileNode>(graph.world(), std::move(name), path, *std::move(opened));
+  co_return std::make_shared<FileNode>(graph, std::move(common.name), path, *std::move(opened),
+                                       options.value("locking", "auto") != "off");
 }
 
 }  // namespace sim::driver

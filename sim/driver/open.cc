@@ -84,7 +84,7 @@ static constexpr std::array kQcow2 = {
 struct Driver {
   std::string_view name;
   std::span<const Option> options;
-  Task<Result<NodePtr>> (*open)(Graph&, std::string, Json);
+  Open open;
 };
 static constexpr std::array kDrivers = {
     Driver{"file", kFile, open_file},
@@ -155,14 +155,38 @@ static Result<std::string> choose_name(Graph& graph, const Json& options, bool r
     return graph.generate_name();
   }
   const std::string& name = options["node-name"].get_ref<const std::string&>();
-  if (!is_well_formed_id(name)) return generic(fmt::format("Invalid node-name: '{}'", name));
-  if (graph.find(name) != nullptr)
-    return generic(fmt::format("Duplicate nodes with node-name='{}'", name));
-  if (name.size() > 31) return generic("Node name too long");
-  return name;
+  if (name.empty()) return generic("Invalid node-name: ''");
+  return graph.choose_name(name);
 }
 
-Task<Result<NodePtr>> open_node(Graph& graph, Json options, bool root) {
+static Common common_of(std::string name, const Json& options, const Inherited& inherited) {
+  Common common;
+  common.name = std::move(name);
+  common.read_only = options.value("read-only", inherited.read_only);
+  common.auto_read_only = options.value("auto-read-only", inherited.auto_read_only);
+  const Json cache = options.value("cache", Json::object());
+  common.for_children = {.read_only = common.read_only,
+                         .auto_read_only = common.auto_read_only,
+                         .cache_direct = cache.value("direct", inherited.cache_direct),
+                         .cache_no_flush = cache.value("no-flush", inherited.cache_no_flush)};
+  return common;
+}
+
+static void set_common(block::Node& node, const Common& common, const Json& options,
+                       const Inherited& inherited) {
+  node.read_only = common.read_only;
+  node.auto_read_only = common.auto_read_only;
+  node.cache_direct = common.for_children.cache_direct;
+  node.cache_no_flush = common.for_children.cache_no_flush;
+  node.discard_unmap = options.value("discard", inherited.unmap ? "unmap" : "ignore") == "unmap";
+  node.force_share = options.value("force-share", false);
+  const std::string detect = options.value("detect-zeroes", "off");
+  if (detect != "off")
+    node.detect_zeroes = detect == "on" ? block::DetectZeroes::on : block::DetectZeroes::unmap;
+  node.options = options;
+}
+
+Task<Result<NodePtr>> open_node(Graph& graph, Json options, bool root, Inherited inherited) {
   if (!options.contains("driver")) co_return generic("Parameter 'driver' is missing");
   if (!options["driver"].is_string())
     co_return generic("Invalid parameter type for 'driver', expected: string");
@@ -174,26 +198,17 @@ Task<Result<NodePtr>> open_node(Graph& graph, Json options, bool root) {
     co_return generic(fmt::format("Parameter 'driver' does not accept value '{}'", driver_name));
   CO_TRY_OK(validate(*driver, options));
   CO_TRY(std::string name, choose_name(graph, options, root));
-  const bool read_only = options.value("read-only", false);
-  const bool auto_read_only = options.value("auto-read-only", false);
-  const bool unmap = options.value("discard", "ignore") == "unmap";
-  const std::size_t known = graph.all().size();
-  auto opened = co_await driver->open(graph, std::move(name), std::move(options));
-  if (!opened) {  // its children, if they were made for it, were the last to come
-    while (graph.all().size() > known) graph.remove(*graph.all().front());
-    co_return std::move(opened).error();
-  }
-  NodePtr node = *std::move(opened);
-  node->read_only = read_only;
-  node->auto_read_only = auto_read_only;
-  node->discard_unmap = unmap;
+  const Common common = common_of(std::move(name), options, inherited);
+  CO_TRY(const NodePtr node, co_await driver->open(graph, common, options));
+  set_common(*node, common, options, inherited);
   graph.add(node);
   co_return node;
 }
 
-Task<Result<NodePtr>> open_child(Graph& graph, Json reference) {
-  if (!reference.is_string()) co_return co_await open_node(graph, std::move(reference), false);
-  co_return block::find_node(graph, reference.get<std::string>());
+Task<Result<NodePtr>> open_child(Graph& graph, Json reference, Inherited inherited) {
+  if (!reference.is_string())
+    co_return co_await open_node(graph, std::move(reference), false, inherited);
+  co_return graph.find_device_or_node(reference.get<std::string>());
 }
 
 }  // namespace sim::driver

@@ -46,7 +46,10 @@ class OpenTest : public ::testing::Test {
   }
 
   Result<block::NodePtr> open(const Json& options) {
-    return run(world_, open_node(graph_, options, true));
+    auto opened = run(world_, open_node(graph_, options, true));
+    if (opened) (*opened)->monitor_owned = true;
+    world_.scheduler.spawn(graph_.collect());
+    return opened;
   }
   std::string refusal(const Json& options) {
     const auto nodes = graph_.all().size();
@@ -62,7 +65,7 @@ class OpenTest : public ::testing::Test {
 
   storage::MemoryFiles files_;
   World world_{1};
-  block::Graph graph_{world_, files_};
+  block::Graph graph_{world_, files_, *find_profile("7.2")};
 };
 
 TEST_F(OpenTest, DriversAndOptionsAreChecked) {

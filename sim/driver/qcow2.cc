@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "sim/block/permissions.h"
+#include "sim/block/chain.h"
 #include "sim/driver/open.h"
 
 namespace sim::driver {
@@ -38,21 +38,24 @@ class NodeBacking final : public qcow2::Backing {
 
 class Qcow2Node final : public block::Node {
  public:
-  Qcow2Node(World& world, std::string name, block::NodePtr file,
-            std::unique_ptr<qcow2::Image> image)
-      : Node(world, std::move(name), "qcow2"), image_(std::move(image)) {
-    attach("file", std::move(file));
-  }
+  Qcow2Node(block::Graph& graph, std::string name) : Node(graph, std::move(name), "qcow2") {}
+  void set_image(std::unique_ptr<qcow2::Image> image) { image_ = std::move(image); }
 
-  Task<Result<>> flush() override { return image_->flush(); }
+  bool is_format() const override { return true; }
+  bool supports_backing() const override { return true; }
   Task<Result<>> close() override { return image_->close(); }
   std::uint64_t size() const override { return image_->size(); }
   std::uint64_t cluster_size() const override { return image_->cluster_size(); }
   std::string header_backing_file() const override { return image_->header().backing_file; }
+  std::string header_backing_format() const override { return image_->header().backing_format; }
+  Task<Result<>> change_backing_name(std::string file, std::string format) override {
+    return image_->change_backing_name(std::move(file), std::move(format));
+  }
+  Task<Result<>> make_empty() override { return image_->make_empty(); }
+  std::string exact_filename() const override { return file()->exact_filename(); }
 
-  void set_backing(block::NodePtr backing) override {
-    Node::set_backing(backing);
-    backing_adapter_ = backing ? std::make_unique<NodeBacking>(*backing) : nullptr;
+  void backing_changed() override {
+    backing_adapter_ = backing() != nullptr ? std::make_unique<NodeBacking>(*backing()) : nullptr;
     image_->set_backing(backing_adapter_.get());
   }
 
@@ -89,12 +92,14 @@ class Qcow2Node final : public block::Node {
   Task<Result<>> do_write(std::uint64_t offset, Bytes from) override {
     return image_->write(qcow2::GuestOffset{offset}, from);
   }
-  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override {
-    return image_->write_zeroes(qcow2::GuestOffset{offset}, length, unmap);
+  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
+                                 block::ZeroFlags flags) override {
+    return image_->write_zeroes(qcow2::GuestOffset{offset}, length, flags.unmap);
   }
   Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override {
     return image_->discard(qcow2::GuestOffset{offset}, length);
   }
+  Task<Result<>> do_flush() override { return image_->flush(); }
 
  private:
   std::unique_ptr<NodeBacking> backing_adapter_;
@@ -119,49 +124,62 @@ Task<Result<block::NodePtr>> open_backing_of_header(block::Graph& graph, qcow2::
   const std::string name = header.backing_file.front() == '/'
                                ? header.backing_file
                                : directory_of(path) + header.backing_file;
-  auto opened = co_await open_node(
-      graph,
-      Json{{"driver", header.backing_format},
-           {"read-only", true},
-           {"file", {{"driver", "file"}, {"filename", name}, {"read-only", true}}}},
-      false);
-  if (!opened) {
-    Error error = std::move(opened).error();
-    error.desc = fmt::format("Could not open backing file: {}", error.desc);
-    co_return error;
+  co_return co_await open_node(graph,
+                               Json{{"driver", header.backing_format},
+                                    {"read-only", true},
+                                    {"file", {{"driver", "file"}, {"filename", name}}}},
+                               false, {.read_only = true, .unmap = true});
+}
+
+Error about_backing(Error error) {
+  error.desc = fmt::format("Could not open backing file: {}", error.desc);
+  return error;
+}
+
+Task<Result<>> open_image(block::Graph& graph, Qcow2Node& node, Json options) {
+  const std::shared_ptr<storage::Storage> storage = node.file()->storage();
+  if (storage == nullptr)
+    co_return Error{ErrorClass::generic,
+                    fmt::format("understudy: driver '{}' cannot carry a qcow2 image in this "
+                                "version",
+                                node.file()->driver())};
+  CO_TRY(std::unique_ptr<qcow2::Image> image,
+         co_await qcow2::Image::open(graph.world(), storage, !node.read_only));
+  const qcow2::Header header = image->header();
+  node.set_image(std::move(image));
+  block::NodePtr backing;
+  const auto given = options.find("backing");
+  if (given == options.end()) {
+    auto opened = co_await open_backing_of_header(graph, header, node.file()->filename());
+    if (!opened) co_return about_backing(std::move(opened).error());
+    backing = *std::move(opened);
+  } else if (!given->is_null()) {
+    auto opened = co_await open_child(graph, *given, {.read_only = true, .unmap = true});
+    if (!opened) co_return about_backing(std::move(opened).error());
+    backing = *std::move(opened);
   }
-  co_return *std::move(opened);
+  if (!backing) {
+    node.backing_changed();
+    co_return ok();
+  }
+  if (Result<> set = graph.set_backing(node, backing); !set)
+    co_return about_backing(std::move(set).error());
+  co_return ok();
 }
 
 }  // namespace
 
-Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, std::string name, Json options) {
-  const bool writable = !options.value("read-only", false);
-  block::NodePtr backing;
-  const auto backing_option = options.find("backing");
-  CO_TRY(block::NodePtr file, co_await open_child(graph, options["file"]));
-  CO_TRY_OK(check_new_user(*file, block::format_user(name, writable)));
-  CO_TRY_OK(check_lock(graph, *file, writable));
-  if (file->storage() == nullptr)
-    co_return Error{
-        ErrorClass::generic,
-        fmt::format("Driver '{}' cannot carry a qcow2 image in this version", file->driver())};
-  CO_TRY(std::unique_ptr<qcow2::Image> image,
-         co_await qcow2::Image::open(graph.world(), file->storage(), writable));
-  if (backing_option == options.end()) {
-    CO_TRY(backing, co_await open_backing_of_header(graph, image->header(), file->filename()));
-  } else if (!backing_option->is_null()) {
-    auto opened = co_await open_child(graph, *backing_option);
-    if (!opened) {
-      Error error = std::move(opened).error();
-      error.desc = fmt::format("Could not open backing file: {}", error.desc);
-      co_return error;
-    }
-    backing = *std::move(opened);
+Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, Common common, Json options) {
+  common.for_children.unmap = true;
+  CO_TRY(const block::NodePtr file,
+         co_await open_child(graph, options["file"], common.for_children));
+  auto node = std::make_shared<Qcow2Node>(graph, std::move(common.name));
+  node->read_only = common.read_only;
+  CO_TRY_OK(graph.attach(*node, file, "file", block::kImage));
+  if (Result<> opened = co_await open_image(graph, *node, std::move(options)); !opened) {
+    graph.detach(*node, "file");
+    co_return std::move(opened).error();
   }
-  auto node = std::make_shared<Qcow2Node>(graph.world(), std::move(name), std::move(file),
-                                          std::move(image));
-  node->set_backing(std::move(backing));
   co_return node;
 }
 

@@ -13,20 +13,35 @@ namespace {
 
 class RawNode final : public block::Node {
  public:
-  RawNode(World& world, std::string name, block::NodePtr file, std::uint64_t offset,
+  RawNode(block::Graph& graph, std::string name, std::uint64_t offset,
           std::optional<std::uint64_t> size)
-      : Node(world, std::move(name), "raw"), offset_(offset), size_(size) {
-    attach("file", std::move(file));
-  }
+      : Node(graph, std::move(name), "raw"), offset_(offset), size_(size) {}
 
-  Task<Result<>> flush() override { return file()->flush(); }
-  bool passes_permissions() const override { return true; }
+  bool is_format() const override { return true; }
   std::uint64_t size() const override { return size_ ? *size_ : file()->size() - offset_; }
+  bool is_whole() const { return offset_ == 0 && !size_; }
   std::shared_ptr<storage::Storage> storage() const override {
-    return offset_ == 0 && !size_ ? file()->storage() : nullptr;
+    return is_whole() ? file()->storage() : nullptr;
+  }
+  std::string exact_filename() const override {
+    return is_whole() ? file()->exact_filename() : std::string();
+  }
+  Json open_options() const override {
+    Json result = Node::open_options();
+    if (offset_ != 0) result["offset"] = offset_;
+    if (size_) result["size"] = *size_;
+    return result;
   }
   Task<Result<block::Status>> status(std::uint64_t offset, std::uint64_t length) override {
     return file()->status(offset_ + offset, length);
+  }
+  // It has no structures of its own: needs of its file just what its users need.
+  block::Permission child_permission(const block::Edge& child,
+                                     block::Permission above) const override {
+    block::Permission result = Node::child_permission(child, above);
+    constexpr block::Permissions kChanging = block::kWrite | block::kResize;
+    result.needed = (result.needed & ~kChanging) | (above.needed & kChanging);
+    return result;
   }
 
  protected:
@@ -36,11 +51,21 @@ class RawNode final : public block::Node {
   Task<Result<>> do_write(std::uint64_t offset, Bytes from) override {
     return file()->write(offset_ + offset, from);
   }
-  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override {
-    return file()->write_zeroes(offset_ + offset, length, unmap);
+  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
+                                 block::ZeroFlags flags) override {
+    return file()->write_zeroes(offset_ + offset, length, flags);
   }
   Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override {
     return file()->discard(offset_ + offset, length);
+  }
+  Task<Result<>> do_flush() override { return file()->flush(); }
+  Task<Result<>> do_truncate(block::Truncate wanted) override {
+    if (size_)
+      return [](std::string text) -> Task<Result<>> {
+        co_return Error{ErrorClass::generic, std::move(text), ENOTSUP};
+      }("Cannot resize fixed-size raw disks");
+    wanted.size += offset_;
+    return file()->truncate(wanted);
   }
 
  private:
@@ -48,31 +73,40 @@ class RawNode final : public block::Node {
   std::optional<std::uint64_t> size_;
 };
 
+Result<> check_stretch(const block::Node& file, std::uint64_t offset,
+                       std::optional<std::uint64_t> size) {
+  if (offset > file.size())
+    return Error{ErrorClass::generic,
+                 fmt::format("Offset ({}) cannot be greater than size of the containing file ({})",
+                             offset, file.size())};
+  if (!size) return ok();
+  if (*size % 512 != 0) return Error{ErrorClass::generic, "Specified size is not multiple of 512"};
+  if (*size > file.size() - offset)
+    return Error{ErrorClass::generic,
+                 fmt::format("The sum of offset ({}) and size ({}) has to be smaller or equal to "
+                             "the  actual size of the containing file ({})",
+                             offset, *size, file.size())};
+  return ok();
+}
+
 }  // namespace
 
-Task<Result<block::NodePtr>> open_raw(block::Graph& graph, std::string name, Json options) {
-  CO_TRY(block::NodePtr file, co_await open_child(graph, options["file"]));
-  // A writer takes its lock when somebody comes to write through it (check_writable).
-  if (options.value("read-only", false)) CO_TRY_OK(check_lock(graph, *file, false));
+Task<Result<block::NodePtr>> open_raw(block::Graph& graph, Common common, Json options) {
+  CO_TRY(const block::NodePtr file,
+         co_await open_child(graph, options["file"], common.for_children));
   const std::uint64_t offset = options.value("offset", std::uint64_t{0});
-  if (offset > file->size())
-    co_return Error{ErrorClass::generic,
-                    fmt::format("Offset ({}) cannot be greater than size of the containing file "
-                                "({})",
-                                offset, file->size())};
   std::optional<std::uint64_t> size;
-  if (options.contains("size")) {
-    size = options["size"].get<std::uint64_t>();
-    if (*size % 512 != 0)
-      co_return Error{ErrorClass::generic, "Specified size is not multiple of 512"};
-    if (*size > file->size() - offset)
-      co_return Error{ErrorClass::generic,
-                      fmt::format("The sum of offset ({}) and size ({}) has to be smaller or equal "
-                                  "to the  actual size of the containing file ({})",
-                                  offset, *size, file->size())};
+  if (options.contains("size")) size = options["size"].get<std::uint64_t>();
+  auto node = std::make_shared<RawNode>(graph, std::move(common.name), offset, size);
+  node->read_only = common.read_only;
+  const block::Roles roles =
+      offset == 0 && !size ? block::kFiltered | block::kPrimary : block::kData | block::kPrimary;
+  CO_TRY_OK(graph.attach(*node, file, "file", roles));
+  if (Result<> fits = check_stretch(*file, offset, size); !fits) {
+    graph.detach(*node, "file");
+    co_return std::move(fits).error();
   }
-  co_return std::make_shared<RawNode>(graph.world(), std::move(name), std::move(file), offset,
-                                      size);
+  co_return node;
 }
 
 }  // namespace sim::driver

@@ -135,9 +135,16 @@ Result<> Job::resume() {
   if (!user_paused_ || pause_count_ <= 0)
     return Error{ErrorClass::generic, "Can't resume a job that was not paused"};
   TRY_OK(accept(Verb::resume));
+  user_resumed();
   user_paused_ = false;
   drain_end();
   return ok();
+}
+
+void Job::pause_for_error() {
+  if (user_paused_) return;
+  user_paused_ = true;
+  ++pause_count_;
 }
 
 void Job::drain_begin() {

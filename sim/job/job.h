@@ -28,6 +28,8 @@ class Observer {
   virtual void pending(const Job& job) = 0;         // BLOCK_JOB_PENDING
   virtual void completed(const Job& job) = 0;       // BLOCK_JOB_COMPLETED
   virtual void cancelled(const Job& job) = 0;       // BLOCK_JOB_CANCELLED
+  // BLOCK_JOB_ERROR; `action`: "report", "ignore", "stop".
+  virtual void failed_request(const Job& job, bool is_read, std::string_view action) = 0;
 };
 
 struct Settings {
@@ -71,6 +73,9 @@ class Job {
   // Instead of start(): the job was created, but something it needs is not to be had.
   void fail_early(Observer& observer);
 
+  // The machine ends without the job having ended: it lets go of its nodes.
+  virtual void let_go() {}
+
   // The verbs.  Each is refused with QEMU's text when the status does not accept it.
   Result<> cancel(bool force);
   Result<> pause();
@@ -89,6 +94,15 @@ class Job {
   bool is_waking() const { return waking_; }
 
  protected:
+  // The user resumed it.
+  virtual void user_resumed() {}
+  // For BlockJob::error_action().
+  void notify_error(bool is_read, std::string_view action) {
+    observer_->failed_request(*this, is_read, action);
+  }
+  // Pauses as if the user had asked; nothing if he has.
+  void pause_for_error();
+
   // The algorithm.  An error, or being cancelled, makes the job abort.
   virtual Task<Result<>> run() = 0;
   // After run() succeeded: makes the result take effect; may still fail.

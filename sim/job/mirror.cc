@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "sim/block/permissions.h"
+#include "sim/block/chain.h"
 
 namespace sim::job {
 
@@ -24,16 +24,6 @@ static std::uint64_t default_granularity(const block::Node& target) {
   return cluster == 0 ? 64_KiB : std::clamp<std::uint64_t>(cluster, 4_KiB, 64_KiB);
 }
 
-static Result<> check_free(const block::Node& node) {
-  if (!node.busy_reason.empty())
-    return generic(fmt::format("Node '{}' is busy: {}", node.name(), node.busy_reason));
-  for (const block::Edge* edge : node.parents())
-    if (edge->parent() != nullptr && edge->role() == "backing")
-      return generic(fmt::format("Node '{}' is busy: node is used as backing hd of '{}'",
-                                 node.name(), edge->parent()->name()));
-  return ok();
-}
-
 Result<> Mirror::check(const MirrorSettings& settings) {
   if (settings.granularity != 0) {
     if (settings.granularity < 512 || settings.granularity > 64_MiB)
@@ -45,56 +35,65 @@ Result<> Mirror::check(const MirrorSettings& settings) {
   return ok();
 }
 
-Result<std::shared_ptr<Mirror>> Mirror::make(block::Graph& graph, MirrorSettings settings,
-                                             MirrorCanary canary) {
-  TRY_OK(check_free(*settings.source));
-  TRY_OK(check_free(*settings.target));
-  auto mirror = std::make_shared<Mirror>(graph, std::move(settings), canary);
-  mirror->insert_filter();
-  return mirror;
+block::Permission MirrorTop::child_permission(const block::Edge& child,
+                                              block::Permission above) const {
+  if (stopped) return {};
+  return FilterNode::child_permission(child, above);
 }
 
+// What the job needs of its target and shares: nobody else may write or rely on it.
+static constexpr block::Permission kTargetPermission{block::kWrite, block::kWriteUnchanged};
+
 Mirror::Mirror(block::Graph& graph, MirrorSettings settings, MirrorCanary canary)
-    : Job(graph.world(), "mirror", settings.job),
-      graph_(graph),
+    : BlockJob(graph, "mirror", settings.job),
       settings_(std::move(settings)),
       canary_(canary),
+      target_(graph, "", kTargetPermission),
       request_done_(graph.world().scheduler) {
   granularity_ =
       settings_.granularity != 0 ? settings_.granularity : default_granularity(*settings_.target);
   buf_size_ = settings_.buf_size != 0 ? std::max(settings_.buf_size, granularity_) : kBufferDefault;
+  target_.queues_requests = false;
   preset_speed(settings_.speed);
 }
 
-void Mirror::insert_filter() {
+Result<> Mirror::take_nodes() {
   const NodePtr& source = settings_.source;
-  filter_ =
-      std::make_shared<block::FilterNode>(world(), graph_.generate_name(), "mirror_top", source);
+  TRY(std::string name, graph().choose_name(settings_.filter_node_name));
+  filter_ = std::make_shared<MirrorTop>(graph(), std::move(name), "mirror_top");
+  filter_->implicit = settings_.filter_node_name.empty();
   // Left at discard_unmap = false: guest discards are dropped while the job exists (measured, 7.2).
-  replace_node(source, filter_, filter_.get());
-  graph_.add(filter_);
+  TRY_OK(graph().insert_above(filter_, source, "backing", block::kFiltered | block::kPrimary));
+  graph().add(filter_);
+  constexpr block::Permissions kOthers =
+      block::kConsistentRead | block::kWriteUnchanged | block::kWrite;
+  Result<> taken = hold("main node", filter_, {block::kConsistentRead, kOthers});
+  if (taken) taken = target_.insert(settings_.target);
+  if (taken) taken = hold("source", source, {0, kOthers});
+  if (taken) taken = hold("target", settings_.target, {});
+  if (!taken) return taken;
   dirty_ = std::make_shared<block::DirtyBitmap>("", source->size(), granularity_);
   source->bitmaps.push_back(dirty_);
-  source->busy_reason = settings_.target->busy_reason =
-      "block device is in use by block job: mirror";
-  const block::User user = block::mirror_target_user();
-  target_edge_ = std::make_unique<block::Edge>(settings_.target, nullptr, user.role);
-  target_edge_->required = user.required;
-  target_edge_->shared = user.shared;
+  return ok();
 }
 
 void Mirror::clean(bool success) {
   (void)success;
-  replace_node(filter_, filter_->backing()->shared_from_this(), filter_.get());
-  graph_.remove(*filter_);
-  filter_->detach("backing");
-  std::erase(settings_.source->bitmaps, dirty_);
-  settings_.source->busy_reason.clear();
-  settings_.target->busy_reason.clear();
-  target_edge_.reset();
+  if (!settings_.source) return;  // done before
+  release_nodes();
+  target_.remove();
+  if (filter_) {
+    filter_->stopped = true;
+    if (filter_->filtered() != nullptr)
+      CHECK(graph().drop_filter(filter_), "a filter that needs nothing can go");
+  }
+  if (dirty_) std::erase(settings_.source->bitmaps, dirty_);
   drained_ = false;
+  filter_.reset();
   settings_.source.reset();
   settings_.target.reset();
+  settings_.replaces.reset();
+  graph().collect_soon();
 }
 
 Result<> Mirror::do_complete() {
@@ -106,8 +105,13 @@ Result<> Mirror::do_complete() {
 
 // Pivot: whoever used the source uses the target from here on.
 Result<> Mirror::prepare() {
-  if (should_complete_) replace_node(settings_.source, settings_.target, nullptr);
-  return ok();
+  if (!should_complete_) return ok();
+  release_nodes();
+  target_.remove();
+  filter_->stopped = true;
+  TRY_OK(graph().refresh({filter_.get()}));
+  return graph().replace(settings_.replaces ? settings_.replaces : settings_.source,
+                         settings_.target);
 }
 
 Task<Result<>> Mirror::run() {
@@ -151,7 +155,7 @@ Task<Result<>> Mirror::find_dirty() {
   if (full) {
     co_await world().scheduler.yield();
     if (is_cancelled()) co_return ok();
-    CO_TRY_OK(co_await settings_.target->write_zeroes(0, length_, true));
+    CO_TRY_OK(co_await target_.write_zeroes(0, length_, {.unmap = settings_.unmap}));
   }
   const block::Node* base = full ? nullptr : block::next_layer(*settings_.source);
   for (std::uint64_t offset = 0; offset < length_ && !is_cancelled();) {
@@ -181,15 +185,15 @@ Task<Result<>> Mirror::synchronise() {
     bool ending = false;
     if (requests_ == 0 && dirty == 0) {
       if (!is_ready()) {
-        if (Result<> flushed = co_await settings_.target->flush(); !flushed) co_return flushed;
+        if (Result<> flushed = co_await target_.flush(); !flushed) co_return flushed;
         become_ready();
-        if (canary_ == MirrorCanary::forgets_writes_after_ready) dirty_->recording = false;
+        if (canary_ == MirrorCanary::forgets_writes_after_ready) dirty_->enabled = false;
       }
       ending = should_end();
       dirty = dirty_->count();
     }
     if (dirty == 0 && ending) {
-      CO_TRY_OK(co_await settings_.target->flush());
+      CO_TRY_OK(co_await target_.flush());
       if (dirty_->count() == 0) {
         drained_ = true;  // until the job has ended
         co_return ok();
@@ -276,25 +280,29 @@ Task<Duration> Mirror::start_requests() {
   co_return delay;
 }
 
-Task<Result<>> Mirror::transfer(Request request, OnError& policy) {
-  block::Node& target = *settings_.target;
-  if (request.method == Method::zero) {
-    policy = settings_.on_target_error;
-    co_return co_await target.write_zeroes(request.offset, request.bytes, true);
-  }
+Task<Result<>> Mirror::transfer(Request request, bool& reading) {
+  if (request.method == Method::zero)
+    co_return co_await target_.write_zeroes(request.offset, request.bytes,
+                                            {.unmap = settings_.unmap});
   std::vector<std::byte> buffer(request.bytes);
-  policy = settings_.on_source_error;
+  reading = true;
   CO_TRY_OK(co_await settings_.source->read(request.offset, buffer));
-  policy = settings_.on_target_error;
-  co_return co_await target.write(request.offset, buffer);
+  reading = false;
+  co_return co_await target_.write(request.offset, buffer);
+}
+
+void Mirror::request_failed(Error error, bool reading) {
+  const block::OnError policy = reading ? settings_.on_source_error : settings_.on_target_error;
+  if (error_action(policy, reading, error) == block::Action::report && !failure_)
+    failure_ = std::move(error);
 }
 
 Task<void> Mirror::perform(Request request, std::uint64_t taken_offset, std::uint64_t taken_bytes) {
   ++requests_;
   requested_bytes_ += taken_bytes;
   co_await world().scheduler.yield();  // I/O takes its time: others may come first
-  OnError policy = OnError::report;
-  Result<> result = co_await transfer(request, policy);
+  bool reading = false;
+  Result<> result = co_await transfer(request, reading);
   if (result) {
     if (!whole_clusters_.empty())
       for (std::uint64_t at = request.offset; at < request.offset + request.bytes;
@@ -303,7 +311,7 @@ Task<void> Mirror::perform(Request request, std::uint64_t taken_offset, std::uin
     advance(taken_bytes);
   } else {
     dirty_->set(taken_offset, taken_bytes);
-    if (policy == OnError::report && !failure_) failure_ = std::move(result).error();
+    request_failed(std::move(result).error(), reading);
   }
   for (std::uint64_t at = taken_offset; at < taken_offset + taken_bytes; at += granularity_)
     requested_[at / granularity_] = false;

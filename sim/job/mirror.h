@@ -11,13 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "sim/block/graph.h"
-#include "sim/job/job.h"
+#include "sim/block/backend.h"
+#include "sim/block/filter.h"
+#include "sim/job/block_job.h"
 
 namespace sim::job {
 
 enum class MirrorSync : std::uint8_t { full, top, none };
-enum class OnError : std::uint8_t { report, ignore };
 
 struct MirrorSettings {
   Settings job;
@@ -27,24 +27,37 @@ struct MirrorSettings {
   std::uint64_t granularity = 0;  // bytes, a power of two in [512, 64 MiB]; 0: the default
   std::uint64_t buf_size = 0;     // bytes; 0: 16 MiB
   std::uint64_t speed = 0;        // bytes per second; 0: no limit
-  OnError on_source_error = OnError::report;
-  OnError on_target_error = OnError::report;
+  block::OnError on_source_error = block::OnError::report;
+  block::OnError on_target_error = block::OnError::report;
+  std::string filter_node_name;  // empty: an implicit filter with a generated name
+  // Who gets the target's place at the pivot, instead of the source.
+  block::NodePtr replaces;
+  bool unmap = true;  // zeroes may be stored as holes
+};
+
+// The job's filter above its source.
+class MirrorTop final : public block::FilterNode {
+ public:
+  using FilterNode::FilterNode;
+  std::string exact_filename() const override { return filtered()->exact_filename(); }
+  block::Permission child_permission(const block::Edge& child,
+                                     block::Permission above) const override;
+  bool stopped = false;  // the job is over: it needs and forbids nothing
 };
 
 // For tests: a mirror that is wrong on purpose, so that a harness can be seen to catch it.
 enum class MirrorCanary : std::uint8_t { none, forgets_writes_after_ready };
 
-class Mirror final : public Job {
+class Mirror final : public BlockJob {
  public:
   // Refuses what QEMU refuses before it looks at the job's id.
   static Result<> check(const MirrorSettings& settings);
-  // Checks that the nodes are free, puts the filter node above the source, and takes both nodes for
-  // itself.
-  static Result<std::shared_ptr<Mirror>> make(block::Graph& graph, MirrorSettings settings,
-                                              MirrorCanary canary = MirrorCanary::none);
   Mirror(block::Graph& graph, MirrorSettings settings, MirrorCanary canary);
+  // Puts the filter node above the source, and takes both nodes for itself.  If it is refused the
+  // job can only fail (Jobs::fail_early).
+  Result<> take_nodes();
 
-  bool is_block_job() const override { return true; }
+  void let_go() override { clean(false); }
   bool is_drained() const override { return drained_; }
 
  protected:
@@ -62,7 +75,6 @@ class Mirror final : public Job {
     Method method;
   };
 
-  void insert_filter();
   void find_out_about_target();
   Task<Result<>> find_dirty();
   Task<Result<>> wait_for_end_of_empty_disk();
@@ -73,17 +85,17 @@ class Mirror final : public Job {
                        const block::Status& status) const;
   Request widened_to_target_clusters(Request request) const;
   Task<void> perform(Request request, std::uint64_t taken_offset, std::uint64_t taken_bytes);
-  Task<Result<>> transfer(Request request, OnError& policy);
+  Task<Result<>> transfer(Request request, bool& reading);
+  void request_failed(Error error, bool reading);
   Task<void> wait_for_a_request();
   bool overlaps_request(std::uint64_t offset, std::uint64_t bytes) const;
   bool should_end() const { return should_complete_ || cancel_requested(); }
 
-  block::Graph& graph_;
   MirrorSettings settings_;
   MirrorCanary canary_;
   std::shared_ptr<block::DirtyBitmap> dirty_;
-  block::NodePtr filter_;
-  block::EdgePtr target_edge_;
+  std::shared_ptr<MirrorTop> filter_;
+  block::Backend target_;
   std::uint64_t length_ = 0;
   std::uint64_t granularity_ = 0;
   std::uint64_t buf_size_ = 0;

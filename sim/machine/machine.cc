@@ -4,18 +4,37 @@ namespace sim::machine {
 
 Machine::Machine(storage::FileSystem& files, MachineOptions options)
     : world_(options.seed),
-      graph_(world_, files),
+      graph_(world_, files, *options.profile),
       events_(world_),
       jobs_(*this),
-      context_{world_,   *options.profile, graph_,      jobs_,     events_,
-               devices_, standard_output_, negotiated_, quitting_, options.mirror_canary} {
+      context_{world_,
+               *options.profile,
+               graph_,
+               jobs_,
+               events_,
+               devices_,
+               standard_output_,
+               negotiated_,
+               quitting_,
+               0,
+               options.mirror_canary} {
+  graph_.observer = this;
   if (options.explore) world_.scheduler.explore(world_.rng.fork());
+}
+
+static Task<bool> close_nodes(block::Graph& graph) {
+  co_await graph.close_all();
+  co_return true;
 }
 
 // Closes every image as QEMU does at its end; nodes go before the World.
 Machine::~Machine() {
-  for (const block::NodePtr& node : graph_.all()) (void)run(world_, node->close());
   world_.scheduler.abandon();
+  for (const auto& job : jobs_.all()) job->let_go();
+  devices_.clear();
+  sim::run(world_, close_nodes(graph_));
+  world_.scheduler.abandon();
+  graph_.forget_all();
 }
 
 Json Machine::greeting() const {
@@ -78,6 +97,17 @@ void Machine::completed(const job::Job& job) {
 }
 void Machine::cancelled(const job::Job& job) {
   emit_block_job_event("BLOCK_JOB_CANCELLED", job, false);
+}
+void Machine::failed_request(const job::Job& job, bool is_read, std::string_view action) {
+  events_.emit(
+      "BLOCK_JOB_ERROR",
+      {{"device", job.id()}, {"operation", is_read ? "read" : "write"}, {"action", action}});
+}
+void Machine::threshold_exceeded(const block::Node& node, std::uint64_t threshold,
+                                 std::uint64_t exceeded_by) {
+  events_.emit("BLOCK_WRITE_THRESHOLD", {{"node-name", node.name()},
+                                         {"amount-exceeded", exceeded_by},
+                                         {"write-threshold", threshold}});
 }
 void Machine::pending(const job::Job& job) {
   if (job.is_block_job())

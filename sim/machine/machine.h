@@ -20,7 +20,7 @@ struct MachineOptions {
   job::MirrorCanary mirror_canary = job::MirrorCanary::none;
 };
 
-class Machine final : private job::Observer {
+class Machine final : private job::Observer, private block::GraphObserver {
  public:
   // `files` is where file names lead; it must outlive the machine.
   Machine(storage::FileSystem& files, MachineOptions options);
@@ -50,13 +50,16 @@ class Machine final : private job::Observer {
   void pending(const job::Job& job) override;
   void completed(const job::Job& job) override;
   void cancelled(const job::Job& job) override;
+  void failed_request(const job::Job& job, bool is_read, std::string_view action) override;
+  void threshold_exceeded(const block::Node& node, std::uint64_t threshold,
+                          std::uint64_t exceeded_by) override;
   void emit_block_job_event(const char* name, const job::Job& job, bool with_error);
 
   World world_;
   block::Graph graph_;
   qmp::Events events_;
   job::Jobs jobs_;
-  std::vector<std::unique_ptr<device::VirtioBlk>> devices_;
+  std::vector<std::unique_ptr<device::Disk>> devices_;
   std::string standard_output_;
   bool negotiated_ = false;
   bool quitting_ = false;

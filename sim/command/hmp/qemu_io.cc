@@ -145,9 +145,9 @@ bool all_equal(Bytes bytes, std::byte value) {
          std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
 }
 
-Task<std::string> run_read(device::VirtioBlk& device, Verb verb, Range range) {
+Task<std::string> run_read(block::Backend& backend, Verb verb, Range range) {
   std::vector<std::byte> buffer(range.length);
-  if (const Result<> done = co_await device.read(range.offset, buffer); !done)
+  if (const Result<> done = co_await backend.read(range.offset, buffer); !done)
     co_return fmt::format("read failed: {}\n", done.error().desc);
   std::string text;
   if (verb.pattern) {
@@ -159,27 +159,27 @@ Task<std::string> run_read(device::VirtioBlk& device, Verb verb, Range range) {
   co_return text;
 }
 
-Task<std::string> run_write(device::VirtioBlk& device, Verb verb, Range range) {
+Task<std::string> run_write(block::Backend& backend, Verb verb, Range range) {
   Result<> done = ok();
   if (verb.zero) {
-    done = co_await device.write_zeroes(range.offset, range.length, verb.unmap);
+    done = co_await backend.write_zeroes(range.offset, range.length, {.unmap = verb.unmap});
   } else {
     const std::vector<std::byte> buffer(range.length, std::byte{verb.pattern.value_or(0xcd)});
-    done = co_await device.write(range.offset, buffer);
+    done = co_await backend.write(range.offset, buffer);
   }
   if (!done) co_return fmt::format("write failed: {}\n", done.error().desc);
   co_return verb.quiet ? std::string() : report("wrote", range.offset, range.length);
 }
 
-Task<std::string> run_discard(device::VirtioBlk& device, Verb verb, Range range) {
-  if (const Result<> done = co_await device.discard(range.offset, range.length); !done)
+Task<std::string> run_discard(block::Backend& backend, Verb verb, Range range) {
+  if (const Result<> done = co_await backend.discard(range.offset, range.length); !done)
     co_return fmt::format("discard failed: {}\n", done.error().desc);
   co_return verb.quiet ? std::string() : report("discard", range.offset, range.length);
 }
 
 }  // namespace
 
-Task<void> run_qemu_io(device::VirtioBlk& device, std::string verb_line, std::string& output) {
+Task<void> run_qemu_io(block::Backend& backend, std::string verb_line, std::string& output) {
   const std::vector<std::string> words = split_words(verb_line);
   if (words.empty()) co_return;
   const auto verb = read_verb(words);
@@ -188,7 +188,7 @@ Task<void> run_qemu_io(device::VirtioBlk& device, std::string verb_line, std::st
     co_return;
   }
   if (verb->name == "flush") {
-    (void)co_await device.flush();  // QEMU does not say if it fails (measured, 5.2 to 11.1)
+    (void)co_await backend.flush();  // QEMU does not say if it fails (measured, 5.2 to 11.1)
     co_return;
   }
   if (verb->name != "read" && verb->name != "write" && verb->name != "discard") {
@@ -199,11 +199,11 @@ Task<void> run_qemu_io(device::VirtioBlk& device, std::string verb_line, std::st
   if (!range)
     output += range.error();
   else if (verb->name == "read")
-    output += co_await run_read(device, *verb, *range);
+    output += co_await run_read(backend, *verb, *range);
   else if (verb->name == "write")
-    output += co_await run_write(device, *verb, *range);
+    output += co_await run_write(backend, *verb, *range);
   else
-    output += co_await run_discard(device, *verb, *range);
+    output += co_await run_discard(backend, *verb, *range);
 }
 
 }  // namespace sim::command::hmp

@@ -12,8 +12,8 @@ namespace sim::command::hmp {
 // Splits a command line into words at spaces; double quotes keep a word together.
 std::vector<std::string> split_words(std::string_view line);
 
-// Runs one verb against the device's backend.  What qemu-io prints is appended to `output` (QEMU's
+// Runs one verb through a backend.  What qemu-io prints is appended to `output` (QEMU's
 // own standard output: the QMP reply stays empty, whether the request succeeded or not).
-Task<void> run_qemu_io(device::VirtioBlk& device, std::string verb_line, std::string& output);
+Task<void> run_qemu_io(block::Backend& backend, std::string verb_line, std::string& output);
 
 }  // namespace sim::command::hmp

@@ -25,16 +25,15 @@ class QemuIo : public ::testing::Test {
                      {"file", {{"driver", "file"}, {"filename", "/raw"}, {"discard", "unmap"}}}},
                     true));
     ASSERT_TRUE(node);
-    device_ = std::make_unique<device::VirtioBlk>("d", *node);
+    ASSERT_TRUE(backend_.insert(*node));
   }
   std::string io(const std::string& verb) {
     std::string output;
-    const auto once = [](device::VirtioBlk& device, std::string line,
-                         std::string& out) -> Task<int> {
-      co_await run_qemu_io(device, std::move(line), out);
+    const auto once = [](block::Backend& backend, std::string line, std::string& out) -> Task<int> {
+      co_await run_qemu_io(backend, std::move(line), out);
       co_return 0;
     };
-    sim::run(world_, once(*device_, verb, output));
+    sim::run(world_, once(backend_, verb, output));
     return output;
   }
   // Without the measured speed in parentheses.
@@ -46,8 +45,8 @@ class QemuIo : public ::testing::Test {
 
   storage::MemoryFiles files_;
   World world_{1};
-  block::Graph graph_{world_, files_};
-  std::unique_ptr<device::VirtioBlk> device_;
+  block::Graph graph_{world_, files_, *find_profile("7.2")};
+  block::Backend backend_{graph_, "", {block::kConsistentRead | block::kWrite}};
 };
 
 TEST_F(QemuIo, ReportsWhatItDid) {

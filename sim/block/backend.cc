@@ -1,0 +1,127 @@
+#include "sim/block/backend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace sim::block {
+
+Action action_for(OnError policy, bool is_read, int number) {
+  switch (policy) {
+    case OnError::report:
+      return Action::report;
+    case OnError::ignore:
+      return Action::ignore;
+    case OnError::stop:
+      return Action::stop;
+    case OnError::automatic:
+      if (is_read) return Action::report;
+      [[fallthrough]];
+    case OnError::enospc:
+      return number == ENOSPC ? Action::stop : Action::report;
+  }
+  return Action::report;
+}
+
+Backend::Backend(Graph& graph, std::string name, Permission permission)
+    : graph_(graph),
+      name_(std::move(name)),
+      permission_(permission),
+      drained_(graph.world().scheduler) {
+  graph_.backends.push_back(this);
+}
+
+Backend::~Backend() {
+  remove();
+  std::erase(graph_.backends, this);
+}
+
+Result<> Backend::insert(const NodePtr& node) {
+  CHECK(!edge_, "a backend has one node");
+  TRY(edge_, graph_.attach_user(*this, node, "root", permission_));
+  return ok();
+}
+
+void Backend::remove() {
+  if (edge_) graph_.detach_user(std::move(edge_));
+}
+
+Result<> Backend::replace(const NodePtr& node) { return graph_.move(*edge_, node); }
+
+Result<> Backend::set_permission(Permission permission) {
+  if (edge_) TRY_OK(graph_.set_permission(*edge_, permission));
+  permission_ = permission;
+  return ok();
+}
+
+std::string Backend::describe() const {
+  if (!name_.empty()) return fmt::format("block device '{}'", name_);
+  if (device == nullptr) return "an unnamed block device";
+  return fmt::format("block device '{}'", device->label());
+}
+
+void Backend::drained_end() {
+  if (--quiet_ == 0) drained_.wake_all();
+}
+
+class Backend::Flight {
+ public:
+  explicit Flight(Backend& backend) : backend_(backend) { ++backend_.in_flight_; }
+  ~Flight() { --backend_.in_flight_; }
+  Flight(const Flight&) = delete;
+  Flight& operator=(const Flight&) = delete;
+
+ private:
+  Backend& backend_;
+};
+
+Task<void> Backend::wait_while_drained() {
+  while (queues_requests && quiet_ > 0) co_await drained_.wait();
+}
+
+Task<Result<>> Backend::check(std::uint64_t offset, std::uint64_t length) {
+  if (quiet_ > 0) co_await wait_while_drained();
+  if (!edge_) co_return os_error(ENOMEDIUM);
+  const auto end = checked_add(offset, length);
+  if (!end || *end > edge_->node()->size()) co_return os_error(EIO);
+  co_return ok();
+}
+
+Task<Result<>> Backend::read(std::uint64_t offset, MutableBytes into) {
+  CO_TRY_OK(co_await check(offset, into.size()));
+  const Flight flight(*this);
+  co_return co_await edge_->node()->read(offset, into);
+}
+
+Task<Result<>> Backend::write(std::uint64_t offset, Bytes from) {
+  CO_TRY_OK(co_await check(offset, from.size()));
+  const Flight flight(*this);
+  co_return co_await edge_->node()->write(offset, from);
+}
+
+Task<Result<>> Backend::write_compressed(std::uint64_t offset, Bytes from) {
+  CO_TRY_OK(co_await check(offset, from.size()));
+  const Flight flight(*this);
+  co_return co_await edge_->node()->write_compressed(offset, from);
+}
+
+Task<Result<>> Backend::write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroFlags flags) {
+  CO_TRY_OK(co_await check(offset, length));
+  const Flight flight(*this);
+  co_return co_await edge_->node()->write_zeroes(offset, length, flags);
+}
+
+Task<Result<>> Backend::discard(std::uint64_t offset, std::uint64_t length) {
+  CO_TRY_OK(co_await check(offset, length));
+  const Flight flight(*this);
+  co_return co_await edge_->node()->discard(offset, length);
+}
+
+Task<Result<>> Backend::flush() {
+  if (quiet_ > 0) co_await wait_while_drained();
+  if (!edge_) co_return os_error(ENOMEDIUM);
+  const Flight flight(*this);
+  co_return co_await edge_->node()->flush();
+}
+
+}  // namespace sim::block

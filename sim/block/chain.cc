@@ -1,0 +1,67 @@
+#include "sim/block/chain.h"
+
+#include <algorithm>
+
+namespace sim::block {
+
+Node& skip_filters(Node& node) {
+  Node* found = &node;
+  while (Node* next = found->filtered()) found = next;
+  return *found;
+}
+
+Node* next_layer(const Node& node) {
+  Node* next = below(node);
+  return next == nullptr ? nullptr : &skip_filters(*next);
+}
+
+Node* below(const Node& node) { return node.is_filter() ? node.filtered() : node.backing(); }
+
+bool chain_contains(const Node& top, const Node& base) {
+  for (const Node* at = &top; at != nullptr; at = below(*at))
+    if (at == &base) return true;
+  return false;
+}
+
+Node* overlay_of(Node& top, const Node& base) {
+  for (Node* at = &top; at != nullptr; at = below(*at))
+    if (below(*at) == &base) return at;
+  return nullptr;
+}
+
+// Walks down from `top` until a layer has the stretch, or `base` or the end is reached.
+static Task<Result<Status>> walk(Node& top, const Node* base, std::uint64_t offset,
+                                 std::uint64_t length, bool end_is_zero) {
+  Node* layer = &skip_filters(top);
+  while (layer != nullptr && layer != base) {
+    if (offset >= layer->size()) {  // a short layer ends the search: it reads as zeroes from above
+      co_return Status{length, true, true};
+    }
+    const std::uint64_t inside = std::min(length, layer->size() - offset);
+    CO_TRY(const Status own, co_await layer->status(offset, inside));
+    if (own.allocated) co_return own;
+    length = own.length;
+    layer = next_layer(*layer);
+  }
+  co_return Status{length, false, end_is_zero};
+}
+
+Task<Result<Status>> status_of_chain(Node& top, std::uint64_t offset, std::uint64_t length) {
+  return walk(top, nullptr, offset, length, true);
+}
+
+Task<Result<Status>> status_above(Node& top, const Node* base, std::uint64_t offset,
+                                  std::uint64_t length) {
+  return walk(top, base, offset, length, false);
+}
+
+Task<Result<>> read_padded(Node& node, std::uint64_t offset, MutableBytes into) {
+  const std::uint64_t end = node.size();
+  const std::uint64_t inside =
+      offset >= end ? 0 : std::min<std::uint64_t>(into.size(), end - offset);
+  if (inside > 0) CO_TRY_OK(co_await node.read(offset, into.first(inside)));
+  std::ranges::fill(into.subspan(inside), std::byte{0});
+  co_return ok();
+}
+
+}  // namespace sim::block

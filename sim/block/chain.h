@@ -1,0 +1,36 @@
+// Backing chains: what is below a node, filters skipped, and what its layers have together.
+
+#pragma once
+
+#include "sim/block/node.h"
+
+namespace sim::block {
+
+// `node`, or what the filters it consists of pass on in the end.
+Node& skip_filters(Node& node);
+
+// The backing chain's next layer, filters skipped; null at the end.
+Node* next_layer(const Node& node);
+
+// One step down, filters not skipped: the backing file, or what a filter filters; null at the end.
+Node* below(const Node& node);
+
+// True if `base` is `top` or below it.
+bool chain_contains(const Node& top, const Node& base);
+
+// The node above `base` in the chain of `top`, filters not skipped; null if it is not there.
+Node* overlay_of(Node& top, const Node& base);
+
+// What a stretch is when `top` and everything below it is looked at: `allocated` says that some
+// layer decides, `zero` that it reads as zeroes (also because no layer has it).
+Task<Result<Status>> status_of_chain(Node& top, std::uint64_t offset, std::uint64_t length);
+
+// Whether some layer from `top` down to, but not including, `base` (null: the whole chain) has the
+// stretch.
+Task<Result<Status>> status_above(Node& top, const Node* base, std::uint64_t offset,
+                                  std::uint64_t length);
+
+// Reads through `node`, with zeroes beyond its end.
+Task<Result<>> read_padded(Node& node, std::uint64_t offset, MutableBytes into);
+
+}  // namespace sim::block

@@ -1,0 +1,61 @@
+#include "sim/job/block_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace sim::job {
+
+BlockJob::BlockJob(block::Graph& graph, std::string type, Settings settings)
+    : Job(graph.world(), type, std::move(settings)),
+      graph_(graph),
+      reason_(std::make_shared<const std::string>(
+          fmt::format("block device is in use by block job: {}", type))) {}
+
+BlockJob::~BlockJob() { release_nodes(); }
+
+std::string BlockJob::describe() const { return fmt::format("{} job '{}'", type(), id()); }
+
+Result<> BlockJob::hold(const std::string& name, const block::NodePtr& node,
+                        block::Permission permission) {
+  TRY(block::EdgePtr edge, graph_.attach_user(*this, node, name, permission));
+  held_.push_back(std::move(edge));
+  if (main_node_ == nullptr) main_node_ = node.get();
+  node->block(block::Ops::all().without(block::Op::dataplane), reason_);
+  return ok();
+}
+
+void BlockJob::release(const block::Node& node) {
+  for (std::size_t i = 0; i < held_.size();) {
+    if (held_[i]->node().get() != &node) {
+      ++i;
+      continue;
+    }
+    held_[i]->node()->unblock(reason_);
+    graph_.detach_user(std::move(held_[i]));
+    held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+void BlockJob::release_nodes() {
+  main_node_ = nullptr;
+  while (!held_.empty()) {
+    block::EdgePtr edge = std::move(held_.back());
+    held_.pop_back();
+    edge->node()->unblock(reason_);
+    graph_.detach_user(std::move(edge));
+  }
+}
+
+void BlockJob::allow(block::Node& node, block::Op op) { node.unblock(reason_, op); }
+
+block::Action BlockJob::error_action(block::OnError policy, bool is_read, const Error& error) {
+  const block::Action action = block::action_for(policy, is_read, error.number);
+  notify_error(is_read, block::kActionNames[static_cast<std::size_t>(action)]);
+  if (action != block::Action::stop) return action;
+  pause_for_error();
+  io_status_ = error.number == ENOSPC ? block::IoStatus::nospace : block::IoStatus::failed;
+  return action;
+}
+
+}  // namespace sim::job
