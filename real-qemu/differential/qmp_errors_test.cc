@@ -3,48 +3,21 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
 #include "conformance/run/sim_target.h"
-#include "real-qemu/differential/replay.h"
+#include "real-qemu/differential/images_for_test.h"
 #include "real-qemu/qemu_target.h"
 
 namespace differential {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr const char* kDataFile = UNDERSTUDY_SOURCE_DIR "/real-qemu/differential/qmp_requests.json";
-
-std::vector<std::byte> contents(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  const auto bytes = std::as_bytes(std::span(text));
-  return {bytes.begin(), bytes.end()};
-}
 
 // Written by the real qemu-img and qemu-io; those that are broken, broken by a byte.
 Images make_images() {
-  const auto scratch = *real_qemu::PrivateDirectory::make(real_qemu::scratch_place());
-  const std::string make =
-      "cd " + scratch.path() +
-      " && qemu-img create -q -f qcow2 base.qcow2 1M"
-      " && qemu-io -f qcow2 -c 'write -q -P 1 0 1M' base.qcow2"
-      " && qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 snap1.qcow2"
-      " && qemu-io -f qcow2 -c 'write -q -P 2 256k 128k' snap1.qcow2"
-      " && qemu-img create -q -f qcow2 -b snap1.qcow2 -F qcow2 snap2.qcow2"
-      " && qemu-io -f qcow2 -c 'write -q -P 3 192k 64k' -c 'write -q -P 3 512k 128k' snap2.qcow2"
-      " && for f in copy copy5 copy6; do qemu-img create -q -f qcow2 $f.qcow2 1M; done"
-      " && qemu-img create -q -f qcow2 bigger.qcow2 2M"
-      " && touch n.qcow2 empty.qcow2";
-  Images images;
-  if (std::system(make.c_str()) != 0) return images;
-  for (const auto& entry : fs::directory_iterator(scratch.path()))
-    images[entry.path().filename()] = contents(entry.path());
+  Images images = make_chain();
+  if (images.empty()) return images;
   std::vector<std::byte> junk;
   for (int i = 0; i < 1000; ++i)
     for (const char c : std::string_view("hello world")) junk.push_back(std::byte(c));

@@ -354,6 +354,21 @@ void Graph::thaw_chain(Node& top, const Node* base) {
       if (edge->frozen > 0) --edge->frozen;
 }
 
+Task<Result<>> Graph::set_read_only(NodePtr node, bool read_only) {
+  if (node->read_only == read_only) co_return ok();
+  const bool before = std::exchange(node->read_only, read_only);
+  Result<> done = refresh({node.get()});
+  if (done) done = co_await node->prepare_reopen(node->options, !read_only);
+  if (done) {
+    node->commit_reopen();
+    co_return done;
+  }
+  node->abort_reopen();
+  node->read_only = before;
+  CHECK(refresh({node.get()}), "what was may be again");
+  co_return done;
+}
+
 // --- drained sections ----------------------------------------------------------------------------
 
 Task<void> Graph::drain_begin(NodePtr node) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sim/base/qdict_text.h"
 #include "sim/block/graph.h"
 
 namespace sim::block {
@@ -122,7 +123,7 @@ std::string Node::exact_filename() const { return {}; }
 std::string Node::filename() const {
   std::string exact = exact_filename();
   if (!exact.empty()) return exact;
-  return "json:" + open_options().dump();
+  return "json:" + qdict_text(open_options());
 }
 
 Json Node::open_options() const {

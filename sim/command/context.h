@@ -42,6 +42,8 @@ struct Command {
 std::span<const Command> blockdev_commands();
 std::span<const Command> mirror_commands();
 std::span<const Command> job_commands();
+std::span<const Command> stream_commands();
+std::span<const Command> commit_commands();
 std::span<const Command> query_commands();
 std::span<const Command> transaction_commands();
 std::span<const Command> device_commands();
@@ -58,6 +60,20 @@ std::vector<const Command*> all_commands();
 inline Result<block::NodePtr> node_or_device(Context& context, const std::string& name) {
   return context.graph.find_device_or_node(name);
 }
+
+// The same, if nothing but block backends uses it: "Need a root block node".
+Result<block::NodePtr> root_node(Context& context, const std::string& name);
+
+// QAPI's BlockdevOnError as an argument; `report` if it is not there.
+block::OnError on_error_of(const Json& arguments, const char* name);
+
+// The settings that all jobs have.  Without `job-id` the job is called like the device whose root
+// `node` is; "Invalid job ID ''" if it is none's.
+Result<job::Settings> job_settings(Context& context, const Json& arguments,
+                                   const block::Node& node);
+
+// Starts a job that was given its nodes, or ends it early if it was refused them.
+Task<Result<>> start_or_fail(Context& context, std::shared_ptr<job::Job> job, Result<> ready);
 
 // The guest's disk with that id, QOM path, or QOM path of its backend; null if there is none.
 device::Disk* find_device(const Context& context, std::string_view name);

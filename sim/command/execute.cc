@@ -9,8 +9,9 @@ namespace sim::command {
 std::vector<const Command*> all_commands() {
   std::vector<const Command*> all;
   for (const auto area :
-       {blockdev_commands(), mirror_commands(), job_commands(), query_commands(),
-        transaction_commands(), device_commands(), control_commands(), monitor_commands()})
+       {blockdev_commands(), mirror_commands(), stream_commands(), commit_commands(),
+        job_commands(), query_commands(), transaction_commands(), device_commands(),
+        control_commands(), monitor_commands()})
     for (const Command& command : area) all.push_back(&command);
   std::ranges::sort(all, {}, [](const Command* command) { return command->declaration.name; });
   return all;
@@ -46,6 +47,40 @@ Task<Json> execute(Context& context, Json input) {
   Result<Json> result = co_await dispatch(context, input);
   co_await context.graph.collect();
   co_return qmp::make_reply(input, std::move(result));
+}
+
+Result<block::NodePtr> root_node(Context& context, const std::string& name) {
+  TRY(block::NodePtr node, node_or_device(context, name));
+  for (const block::Edge* edge : node->parents())
+    if (edge->user() == nullptr || edge->name() != "root")
+      return Error{ErrorClass::generic, "Need a root block node"};
+  return node;
+}
+
+block::OnError on_error_of(const Json& arguments, const char* name) {
+  const std::string value = arguments.value(name, "report");
+  const auto found = std::ranges::find(block::kOnErrorNames, value);
+  return static_cast<block::OnError>(found - block::kOnErrorNames.begin());
+}
+
+Result<job::Settings> job_settings(Context& context, const Json& arguments,
+                                   const block::Node& node) {
+  job::Settings settings{.id = arguments.value("job-id", node.device_name()),
+                         .auto_finalize = arguments.value("auto-finalize", true),
+                         .auto_dismiss = arguments.value("auto-dismiss", true)};
+  TRY_OK(context.jobs.check_new_id(settings.id));
+  return settings;
+}
+
+Task<Result<>> start_or_fail(Context& context, std::shared_ptr<job::Job> job, Result<> ready) {
+  if (!ready) {
+    context.jobs.fail_early(*job);
+    co_return ready;
+  }
+  context.jobs.start(job);
+  // By the time a client has read the reply, a job with a speed limit has used up its first slice.
+  while (job->speed() != 0 && !job->has_settled()) co_await context.world.scheduler.yield();
+  co_return ok();
 }
 
 device::Disk* find_device(const Context& context, std::string_view name) {

@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 
 #include "sim/command/context.h"
@@ -52,23 +51,9 @@ Result<job::MirrorSync> read_sync(const std::string& sync) {
   return generic(fmt::format("Sync mode '{}' not supported", sync));
 }
 
-block::OnError read_policy(const Json& arguments, std::string_view name) {
-  const std::string value = arguments.value(name, "report");
-  const auto found = std::ranges::find(block::kOnErrorNames, value);
-  return static_cast<block::OnError>(found - block::kOnErrorNames.begin());
-}
-
-// QEMU's "root block node": below no other node, and no job has it.
-Result<> check_root(const block::Node& node) {
-  for (const block::Edge* edge : node.parents())
-    if (edge->parent() != nullptr) return generic("Need a root block node");
-  return ok();
-}
-
 Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
   job::MirrorSettings settings;
-  CO_TRY(settings.source, node_or_device(context, arguments["device"].get<std::string>()));
-  CO_TRY_OK(check_root(*settings.source));
+  CO_TRY(settings.source, root_node(context, arguments["device"].get<std::string>()));
   CO_TRY(settings.target, node_or_device(context, arguments["target"].get<std::string>()));
   CO_TRY(settings.sync, read_sync(arguments["sync"].get<std::string>()));
   settings.granularity = arguments.value("granularity", std::uint64_t{0});
@@ -78,8 +63,8 @@ Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
   settings.job.auto_finalize = arguments.value("auto-finalize", true);
   settings.job.auto_dismiss = arguments.value("auto-dismiss", true);
   settings.filter_node_name = arguments.value("filter-node-name", "");
-  settings.on_source_error = read_policy(arguments, "on-source-error");
-  settings.on_target_error = read_policy(arguments, "on-target-error");
+  settings.on_source_error = on_error_of(arguments, "on-source-error");
+  settings.on_target_error = on_error_of(arguments, "on-target-error");
   CO_TRY_OK(check_simulated(arguments));
   if (buffer < 0) co_return generic("Invalid parameter 'buf-size'");
   settings.buf_size = static_cast<std::uint64_t>(buffer);
@@ -94,8 +79,8 @@ Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
   if (speed < 0) usable = generic("Parameter 'speed' expects a non-negative value");
   if (usable) usable = mirror->take_nodes();
   if (!usable) {
-    context.jobs.fail_early(*mirror);  // QEMU sees to these after it has made the job
-    co_return usable.error();
+    context.jobs.fail_early(*mirror);
+    co_return std::move(usable).error();
   }
   context.jobs.start(mirror);
   co_return Json::object();

@@ -56,7 +56,7 @@ Json describe_node(const block::Node& node, bool flat) {
   if (below != nullptr && !node.is_filter()) info["backing_file"] = below->filename();
   std::uint64_t depth = 0;
   if (!flat)
-    for (; below != nullptr; below = block::next_layer(*below)) ++depth;
+    for (below = block::below(node); below != nullptr; below = block::below(*below)) ++depth;
   info["backing_file_depth"] = depth;
   for (const auto& bitmap : node.bitmaps) info["dirty-bitmaps"].push_back(describe_bitmap(*bitmap));
   return info;

@@ -36,6 +36,11 @@ class NodeBacking final : public qcow2::Backing {
   block::Node& node_;
 };
 
+std::string directory_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
+}
+
 class Qcow2Node final : public block::Node {
  public:
   Qcow2Node(block::Graph& graph, std::string name) : Node(graph, std::move(name), "qcow2") {}
@@ -49,10 +54,41 @@ class Qcow2Node final : public block::Node {
   std::string header_backing_file() const override { return image_->header().backing_file; }
   std::string header_backing_format() const override { return image_->header().backing_format; }
   Task<Result<>> change_backing_name(std::string file, std::string format) override {
+    auto_backing_ = file;
     return image_->change_backing_name(std::move(file), std::move(format));
   }
+  // The backing file is the one that the header leads to by itself: QEMU compares names.
+  void set_auto_backing(std::string name) { auto_backing_ = std::move(name); }
+  bool has_auto_backing() const {
+    return auto_backing_ == (backing() == nullptr ? std::string() : backing()->filename());
+  }
   Task<Result<>> make_empty() override { return image_->make_empty(); }
-  std::string exact_filename() const override { return file()->exact_filename(); }
+  std::string exact_filename() const override {
+    return has_auto_backing() ? file()->exact_filename() : std::string();
+  }
+  Json open_options() const override {
+    Json result = Node::open_options();
+    if (has_auto_backing())
+      result.erase("backing");
+    else if (backing() == nullptr)
+      result["backing"] = nullptr;
+    return result;
+  }
+
+  // The same image, opened anew.  Nothing else uses it meanwhile: the node is drained.
+  Task<Result<>> prepare_reopen(Json /*options*/, bool writable) override {
+    CO_TRY_OK(co_await image_->close());
+    auto opened = co_await qcow2::Image::open(world(), file()->storage(), writable);
+    if (!opened) {
+      auto back = co_await qcow2::Image::open(world(), file()->storage(), !writable);
+      if (back) image_ = *std::move(back);
+      backing_changed();
+      co_return std::move(opened).error();
+    }
+    image_ = *std::move(opened);
+    backing_changed();
+    co_return ok();
+  }
 
   void backing_changed() override {
     backing_adapter_ = backing() != nullptr ? std::make_unique<NodeBacking>(*backing()) : nullptr;
@@ -81,7 +117,10 @@ class Qcow2Node final : public block::Node {
                                   {"extended-l2", false}}}};
     if (header.backing_file.empty()) return;
     image["backing-filename"] = header.backing_file;
-    image["full-backing-filename"] = header.backing_file;
+    image["full-backing-filename"] =
+        header.backing_file.front() == '/' || header.backing_file.contains(':')
+            ? header.backing_file
+            : directory_of(file()->filename()) + header.backing_file;
     if (!header.backing_format.empty()) image["backing-filename-format"] = header.backing_format;
   }
 
@@ -102,14 +141,10 @@ class Qcow2Node final : public block::Node {
   Task<Result<>> do_flush() override { return image_->flush(); }
 
  private:
+  std::string auto_backing_;
   std::unique_ptr<NodeBacking> backing_adapter_;
   std::unique_ptr<qcow2::Image> image_;
 };
-
-std::string directory_of(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  return slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
-}
 
 // Without the option `backing`, the header says what is below: relative names start at the
 // image's own directory, and the format must be recorded (it is not probed here).
@@ -146,6 +181,7 @@ Task<Result<>> open_image(block::Graph& graph, Qcow2Node& node, Json options) {
   CO_TRY(std::unique_ptr<qcow2::Image> image,
          co_await qcow2::Image::open(graph.world(), storage, !node.read_only));
   const qcow2::Header header = image->header();
+  node.set_auto_backing(header.backing_file);
   node.set_image(std::move(image));
   block::NodePtr backing;
   const auto given = options.find("backing");
@@ -153,6 +189,7 @@ Task<Result<>> open_image(block::Graph& graph, Qcow2Node& node, Json options) {
     auto opened = co_await open_backing_of_header(graph, header, node.file()->filename());
     if (!opened) co_return about_backing(std::move(opened).error());
     backing = *std::move(opened);
+    if (backing) node.set_auto_backing(backing->filename());
   } else if (!given->is_null()) {
     auto opened = co_await open_child(graph, *given, {.read_only = true, .unmap = true});
     if (!opened) co_return about_backing(std::move(opened).error());

@@ -53,7 +53,7 @@ Task<void> Job::main(std::shared_ptr<Job> self) {
   self->deferred_ = true;
   self->busy_ = false;
   co_await self->world_.scheduler.yield();  // QEMU: a bottom half in the main loop
-  self->end(std::move(result));
+  co_await self->end(std::move(result));
 }
 
 // --- waiting -------------------------------------------------------------------------------------
@@ -78,7 +78,9 @@ Task<void> Job::pause_point() {
 
 Task<void> Job::sleep(Duration duration) {
   if (is_cancelled()) co_return;
-  if (!should_pause()) {
+  if (duration == Duration{}) {  // others come first, nothing more
+    co_await world_.scheduler.yield();
+  } else if (!should_pause()) {
     timer_ = world_.scheduler.after(duration, [this] {
       timer_.reset();
       enter();
@@ -92,6 +94,12 @@ Task<void> Job::idle() {
   if (is_cancelled()) co_return;
   if (!should_pause()) co_await suspend();
   co_await pause_point();
+}
+
+bool Job::has_settled() const {
+  if (deferred_) return true;
+  if (busy_ || waking_) return false;
+  return !timer_ || timer_->first > world_.scheduler.now();
 }
 
 void Job::enter() {
@@ -201,7 +209,7 @@ Result<> Job::cancel(bool force) {
 
 Result<> Job::finalize() {
   TRY_OK(accept(Verb::finalize));
-  finish();
+  world_.scheduler.spawn(finish(shared_from_this()));
   return ok();
 }
 
@@ -218,26 +226,31 @@ void Job::become_ready() {
   observer_->ready(*this);
 }
 
-void Job::end(Result<> result) {
+Task<void> Job::end(Result<> result) {
   if (is_cancelled()) result = os_error(ECANCELED);
-  if (!result) return abort_with(std::move(result).error());
-  succeed();
+  if (result)
+    co_await succeed();
+  else
+    abort_with(std::move(result).error());
 }
 
-void Job::succeed() {
+Task<void> Job::succeed() {
   change_status(Status::waiting);
   change_status(Status::pending);
   if (settings_.auto_finalize)
-    finish();
+    co_await finish(shared_from_this());
   else
     observer_->pending(*this);
 }
 
-void Job::finish() {
-  if (Result<> prepared = prepare(); !prepared) return abort_with(std::move(prepared).error());
-  clean(true);
-  observer_->completed(*this);
-  conclude();
+Task<void> Job::finish(std::shared_ptr<Job> self) {
+  if (Result<> prepared = co_await self->prepare(); !prepared) {
+    self->abort_with(std::move(prepared).error());
+    co_return;
+  }
+  self->clean(true);
+  self->observer_->completed(*self);
+  self->conclude();
 }
 
 void Job::abort_with(Error error) {

@@ -43,7 +43,7 @@ struct Progress {
   std::uint64_t total = 0;
 };
 
-class Job {
+class Job : public std::enable_shared_from_this<Job> {
  public:
   Job(World& world, std::string type, Settings settings);
   virtual ~Job() = default;
@@ -90,6 +90,8 @@ class Job {
   void drain_end();
   // True when a drain that was begun need not wait for this job any longer.
   bool is_quiet() const { return paused_ || deferred_; }
+  // Waits for something that is not due now: a timer, a verb; or has ended.
+  bool has_settled() const;
   // Woken, but has not run since: QEMU's verbs run a sleeping job before they reply.
   bool is_waking() const { return waking_; }
 
@@ -106,13 +108,13 @@ class Job {
   // The algorithm.  An error, or being cancelled, makes the job abort.
   virtual Task<Result<>> run() = 0;
   // After run() succeeded: makes the result take effect; may still fail.
-  virtual Result<> prepare() { return ok(); }
+  virtual Task<Result<>> prepare() { co_return ok(); }
   // Lets go of nodes; called once, before the last event.
   virtual void clean(bool success) { (void)success; }
   // `complete` was accepted by the table.
   virtual Result<> do_complete();
   // A cancel before READY is always forced; jobs without READY ignore the difference.
-  virtual bool is_forced(bool force) const { return force; }
+  virtual bool is_forced(bool /*force*/) const { return true; }
 
   World& world() { return world_; }
   void preset_speed(std::uint64_t bytes_per_second) { speed_ = bytes_per_second; }
@@ -140,9 +142,9 @@ class Job {
   Task<void> suspend();
   Result<> accept(Verb verb) const;
   void change_status(Status status);
-  void end(Result<> result);
-  void succeed();
-  void finish();
+  Task<void> end(Result<> result);
+  Task<void> succeed();
+  static Task<void> finish(std::shared_ptr<Job> self);
   void abort_with(Error error);
   void conclude();
   bool should_pause() const { return pause_count_ > 0; }

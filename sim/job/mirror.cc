@@ -38,14 +38,19 @@ Result<> Mirror::check(const MirrorSettings& settings) {
 block::Permission MirrorTop::child_permission(const block::Edge& child,
                                               block::Permission above) const {
   if (stopped) return {};
-  return FilterNode::child_permission(child, above);
+  block::Permission result = FilterNode::child_permission(child, above);
+  if (is_commit) {  // the base is not read consistently meanwhile, and written through the job
+    result.needed &= ~block::kConsistentRead;
+    result.shared |= block::kWrite;
+  }
+  return result;
 }
 
 // What the job needs of its target and shares: nobody else may write or rely on it.
 static constexpr block::Permission kTargetPermission{block::kWrite, block::kWriteUnchanged};
 
 Mirror::Mirror(block::Graph& graph, MirrorSettings settings, MirrorCanary canary)
-    : BlockJob(graph, "mirror", settings.job),
+    : BlockJob(graph, settings.is_commit ? "commit" : "mirror", settings.job),
       settings_(std::move(settings)),
       canary_(canary),
       target_(graph, "", kTargetPermission),
@@ -62,27 +67,55 @@ Result<> Mirror::take_nodes() {
   TRY(std::string name, graph().choose_name(settings_.filter_node_name));
   filter_ = std::make_shared<MirrorTop>(graph(), std::move(name), "mirror_top");
   filter_->implicit = settings_.filter_node_name.empty();
+  filter_->is_commit = settings_.is_commit;
   // Left at discard_unmap = false: guest discards are dropped while the job exists (measured, 7.2).
   TRY_OK(graph().insert_above(filter_, source, "backing", block::kFiltered | block::kPrimary));
   graph().add(filter_);
   constexpr block::Permissions kOthers =
       block::kConsistentRead | block::kWriteUnchanged | block::kWrite;
+  if (settings_.is_commit) {
+    block::Permission wanted = target_.permission();
+    wanted.shared |= block::kConsistentRead | block::kWrite;
+    if (settings_.target->size() < source->size()) wanted.needed |= block::kResize;
+    TRY_OK(target_.set_permission(wanted));
+  }
   Result<> taken = hold("main node", filter_, {block::kConsistentRead, kOthers});
   if (taken) taken = target_.insert(settings_.target);
   if (taken) taken = hold("source", source, {0, kOthers});
   if (taken) taken = hold("target", settings_.target, {});
+  if (taken && settings_.is_commit) taken = take_chain();
   if (!taken) return taken;
   dirty_ = std::make_shared<block::DirtyBitmap>("", source->size(), granularity_);
   source->bitmaps.push_back(dirty_);
   return ok();
 }
 
-void Mirror::clean(bool success) {
-  (void)success;
+// What lies between goes at the end, and is not to be touched until then.
+Result<> Mirror::take_chain() {
+  for (block::Node* layer = block::below(*settings_.source);
+       layer != nullptr && layer != settings_.target.get(); layer = block::below(*layer))
+    TRY_OK(hold("intermediate node", layer->shared_from_this(),
+                {0, block::kWriteUnchanged | block::kWrite}));
+  TRY_OK(graph().freeze_chain(*filter_, settings_.target.get()));
+  frozen_ = true;
+  return ok();
+}
+
+void Mirror::thaw() {
+  if (frozen_) graph().thaw_chain(*filter_, settings_.target.get());
+  frozen_ = false;
+}
+
+Task<Result<>> Mirror::make_target_writable() {
+  return graph().set_read_only(settings_.target, false);
+}
+
+void Mirror::clean(bool /*success*/) {
   if (!settings_.source) return;  // done before
   release_nodes();
   target_.remove();
   if (filter_) {
+    thaw();
     filter_->stopped = true;
     if (filter_->filtered() != nullptr)
       CHECK(graph().drop_filter(filter_), "a filter that needs nothing can go");
@@ -104,19 +137,22 @@ Result<> Mirror::do_complete() {
 }
 
 // Pivot: whoever used the source uses the target from here on.
-Result<> Mirror::prepare() {
-  if (!should_complete_) return ok();
+Task<Result<>> Mirror::prepare() {
+  if (!should_complete_) co_return ok();
   release_nodes();
   target_.remove();
+  thaw();
   filter_->stopped = true;
-  TRY_OK(graph().refresh({filter_.get()}));
-  return graph().replace(settings_.replaces ? settings_.replaces : settings_.source,
-                         settings_.target);
+  CO_TRY_OK(graph().refresh({filter_.get()}));
+  co_return graph().replace(settings_.replaces ? settings_.replaces : settings_.source,
+                            settings_.target);
 }
 
 Task<Result<>> Mirror::run() {
   length_ = settings_.source->size();
-  if (length_ != settings_.target->size())
+  if (settings_.is_commit && length_ > settings_.target->size())
+    CO_TRY_OK(co_await settings_.target->truncate({.size = length_}));
+  if (!settings_.is_commit && length_ != settings_.target->size())
     co_return Error{ErrorClass::generic, "Source and target image have different sizes", EINVAL};
   if (length_ == 0) co_return co_await wait_for_end_of_empty_disk();
   find_out_about_target();
@@ -147,7 +183,7 @@ void Mirror::find_out_about_target() {
 // `full` on 7.2: a target node with discard=unmap is zeroed first and gets what some layer has; any
 // other gets everything.  `top` takes what the top layer has.
 Task<Result<>> Mirror::find_dirty() {
-  const bool full = settings_.sync == MirrorSync::full;
+  const bool full = settings_.sync == MirrorSync::full && !settings_.is_commit;
   if (full && !settings_.target->discard_unmap) {
     dirty_->set(0, length_);
     co_return ok();
@@ -158,6 +194,7 @@ Task<Result<>> Mirror::find_dirty() {
     CO_TRY_OK(co_await target_.write_zeroes(0, length_, {.unmap = settings_.unmap}));
   }
   const block::Node* base = full ? nullptr : block::next_layer(*settings_.source);
+  if (settings_.is_commit) base = settings_.target.get();
   for (std::uint64_t offset = 0; offset < length_ && !is_cancelled();) {
     CO_TRY(const block::Status status,
            co_await status_above(*settings_.source, base, offset, length_ - offset));

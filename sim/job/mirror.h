@@ -32,6 +32,8 @@ struct MirrorSettings {
   std::string filter_node_name;  // empty: an implicit filter with a generated name
   // Who gets the target's place at the pivot, instead of the source.
   block::NodePtr replaces;
+  // An active layer's commit: the target is the base of the source's own chain.
+  bool is_commit = false;
   bool unmap = true;  // zeroes may be stored as holes
 };
 
@@ -42,6 +44,7 @@ class MirrorTop final : public block::FilterNode {
   std::string exact_filename() const override { return filtered()->exact_filename(); }
   block::Permission child_permission(const block::Edge& child,
                                      block::Permission above) const override;
+  bool is_commit = false;
   bool stopped = false;  // the job is over: it needs and forbids nothing
 };
 
@@ -56,13 +59,15 @@ class Mirror final : public BlockJob {
   // Puts the filter node above the source, and takes both nodes for itself.  If it is refused the
   // job can only fail (Jobs::fail_early).
   Result<> take_nodes();
+  // A commit's base may be read-only; afterwards it is not (measured, 7.2).
+  Task<Result<>> make_target_writable();
 
   void let_go() override { clean(false); }
   bool is_drained() const override { return drained_; }
 
  protected:
   Task<Result<>> run() override;
-  Result<> prepare() override;
+  Task<Result<>> prepare() override;
   void clean(bool success) override;
   Result<> do_complete() override;
   bool is_forced(bool force) const override { return force || !is_ready(); }
@@ -75,6 +80,8 @@ class Mirror final : public BlockJob {
     Method method;
   };
 
+  Result<> take_chain();
+  void thaw();
   void find_out_about_target();
   Task<Result<>> find_dirty();
   Task<Result<>> wait_for_end_of_empty_disk();
@@ -112,6 +119,7 @@ class Mirror final : public BlockJob {
   std::optional<Error> failure_;
   bool should_complete_ = false;
   bool drained_ = false;
+  bool frozen_ = false;
 };
 
 }  // namespace sim::job

@@ -21,6 +21,10 @@ struct Profile {
   // Two users of a node conflict: "Conflicts with use by …" (5.2) or "Permission conflict on node
   // …" (from 7.2; facts, difference 18).
   bool permission_conflict_names_both = true;
+  // A commit writes zeroes of its source as zero clusters (from 10.0) or as data (facts, Bytes).
+  bool commit_keeps_zeroes = false;
+  // block-stream puts a copy-on-read filter above its node (from 6.0).
+  bool stream_has_filter = true;
   // "device=X nor node_name=Y" (5.2) or "device='X' nor node-name='Y'" (difference 16).
   bool lookup_quotes_names = true;
 };

@@ -1,0 +1,33 @@
+#include "sim/base/qdict_text.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace sim {
+
+static std::uint32_t bucket_of(const std::string& name) {
+  std::uint32_t value = 0x238F13AFU * static_cast<std::uint32_t>(name.size());
+  for (std::size_t i = 0; i < name.size(); ++i)
+    value += static_cast<std::uint32_t>(static_cast<unsigned char>(name[i])) << (i * 5 % 24);
+  return (1103515243U * value + 12345U) % 512U;
+}
+
+std::string qdict_text(const Json& value) {
+  std::string text;
+  if (value.is_array()) {
+    for (const Json& element : value) text += (text.empty() ? "" : ", ") + qdict_text(element);
+    return "[" + text + "]";
+  }
+  if (!value.is_object()) return value.dump(-1, ' ', true);
+  std::vector<std::string> names;
+  for (const auto& [name, member] : value.items()) names.push_back(name);
+  std::ranges::sort(names, {},
+                    [](const std::string& name) { return std::pair(bucket_of(name), name); });
+  for (const std::string& name : names)
+    text += (text.empty() ? "\"" : ", \"") + name + "\": " + qdict_text(value[name]);
+  return "{" + text + "}";
+}
+
+}  // namespace sim

@@ -1,0 +1,17 @@
+// JSON as QEMU prints it in texts (file names that begin with "json:"): members in the order of its
+// hash table, a space behind every comma and colon.
+
+#pragma once
+
+#include <string>
+
+#include "sim/base/json.h"
+
+namespace sim {
+
+// Source of the order: QEMU's dictionaries have 512 buckets and go through them in turn; the hash
+// is that of the Trivial Database.  Members that share a bucket stand in the order of their names
+// here (QEMU: the younger first).  Seen alike on 5.2, 7.2 and 11.1.
+std::string qdict_text(const Json& value);
+
+}  // namespace sim

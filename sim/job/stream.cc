@@ -1,0 +1,193 @@
+#include "sim/job/stream.h"
+
+#include <algorithm>
+
+#include "sim/block/chain.h"
+#include "sim/block/filter.h"
+
+namespace sim::job {
+
+static constexpr std::uint64_t kChunk = 512_KiB;
+
+// The filter above the node: what is read through it is copied up.  The job itself does the
+// copying; guests' reads pass.
+class CopyOnRead final : public block::FilterNode {
+ public:
+  using FilterNode::FilterNode;
+  std::string exact_filename() const override { return filtered()->exact_filename(); }
+  block::Permission child_permission(const block::Edge& child,
+                                     block::Permission above) const override {
+    if (stopped) return {};
+    block::Permission result = FilterNode::child_permission(child, above);
+    result.needed |= block::kConsistentRead | block::kWriteUnchanged;
+    return result;
+  }
+  bool stopped = false;
+};
+
+Stream::Stream(block::Graph& graph, StreamSettings settings)
+    : BlockJob(graph, "stream", settings.job),
+      settings_(std::move(settings)),
+      user_(graph, "",
+            {block::kConsistentRead,
+             block::kConsistentRead | block::kWriteUnchanged | block::kWrite}) {
+  user_.queues_requests = false;
+  preset_speed(settings_.speed);
+}
+
+Task<Result<>> Stream::take_nodes() {
+  block::Node& node = *settings_.node;
+  base_overlay_ = &block::skip_filters(node);
+  while (block::next_layer(*base_overlay_) != nullptr &&
+         block::next_layer(*base_overlay_) != settings_.base.get())
+    base_overlay_ = block::next_layer(*base_overlay_);
+  if (!settings_.base) {
+    while (block::Node* next = block::next_layer(*base_overlay_)) base_overlay_ = next;
+  }
+  block::Node* above = &node;
+  while (block::below(*above) != nullptr && block::below(*above) != settings_.base.get())
+    above = block::below(*above);
+  above_base_ = above->shared_from_this();
+  CO_TRY_OK(graph().freeze_chain(node, above));
+  frozen_ = true;
+  was_read_only_ = node.read_only;
+  if (was_read_only_) CO_TRY_OK(co_await graph().set_read_only(settings_.node, false));
+  co_return take_chain();
+}
+
+Result<> Stream::take_chain() {
+  constexpr block::Permissions kBasic = block::kConsistentRead | block::kWriteUnchanged;
+  const block::NodePtr& node = settings_.node;
+  if (profile().stream_has_filter) {
+    TRY(std::string name, graph().choose_name(settings_.filter_node_name));
+    filter_ = std::make_shared<CopyOnRead>(graph(), std::move(name), "copy-on-read");
+    filter_->implicit = false;
+    TRY_OK(graph().insert_above(filter_, node, "file", block::kFiltered | block::kPrimary));
+    graph().add(filter_);
+  }
+  const block::NodePtr& main = filter_ ? filter_ : node;
+  TRY_OK(hold("main node", main, {0, block::kAllPermissions}));
+  TRY_OK(user_.insert(main));
+  TRY_OK(hold("active node", node, {0, kBasic | block::kWrite}));
+  for (block::Node* layer = block::below(*node); layer != nullptr && layer != settings_.base.get();
+       layer = block::below(*layer))
+    TRY_OK(hold("intermediate node", layer->shared_from_this(), {0, kBasic}));
+  return ok();
+}
+
+// Whole clusters that the layer has not, as copy-on-read makes them: zeroes stay zeroes.
+Task<Result<>> Stream::populate(std::uint64_t offset, std::uint64_t length) {
+  block::Node& node = block::skip_filters(*settings_.node);
+  const std::uint64_t cluster = std::max<std::uint64_t>(node.cluster_size(), 1);
+  const std::uint64_t end = std::min(align_up(offset + length, cluster), node.size());
+  std::uint64_t at = offset / cluster * cluster;
+  while (at < end) {
+    CO_TRY(const block::Status own, co_await node.status(at, end - at));
+    if (own.allocated) {
+      at += own.length;
+      continue;
+    }
+    std::vector<std::byte> buffer(own.length);
+    CO_TRY_OK(co_await node.read(at, buffer));
+    const bool zero =
+        std::ranges::all_of(buffer, [](std::byte byte) { return byte == std::byte{0}; });
+    if (zero)
+      CO_TRY_OK(co_await node.write_zeroes(at, own.length, {}));
+    else
+      CO_TRY_OK(co_await node.write(at, buffer));
+    at += own.length;
+  }
+  co_return ok();
+}
+
+Task<Result<>> Stream::run() {
+  block::Node& node = block::skip_filters(*settings_.node);
+  if (&node == base_overlay_) co_return ok();  // nothing to do
+  const std::uint64_t length = node.size();
+  set_total(length);
+  Result<> failure = ok();
+  Duration delay{};
+  for (std::uint64_t offset = 0; offset < length;) {
+    co_await sleep(delay);
+    if (is_cancelled()) break;
+    Result<> done = ok();
+    bool copy = false;
+    std::uint64_t n = std::min(kChunk, length - offset);
+    if (auto own = co_await node.status(offset, n); !own) {
+      done = std::move(own).error();
+    } else {
+      n = own->length;
+      if (!own->allocated) {
+        auto below =
+            co_await status_above(*block::next_layer(node), settings_.base.get(), offset, n);
+        if (!below)
+          done = std::move(below).error();
+        else
+          copy = below->allocated, n = below->length;
+      }
+    }
+    if (copy) done = co_await populate(offset, n);
+    if (!done) {
+      const block::Action action = error_action(settings_.on_error, true, done.error());
+      if (action == block::Action::stop) {
+        delay = {};
+        continue;
+      }
+      if (failure) failure = done;
+      if (action == block::Action::report) break;
+    }
+    advance(n);
+    delay = copy ? delay_after(n) : Duration{};
+    offset += n;
+  }
+  co_return failure;
+}
+
+void Stream::drop_filter() {
+  if (frozen_) graph().thaw_chain(*settings_.node, above_base_.get());
+  frozen_ = false;
+  if (!filter_) return;
+  static_cast<CopyOnRead&>(*filter_).stopped = true;
+  CHECK(graph().drop_filter(filter_), "a filter that needs nothing can go");
+  filter_.reset();
+}
+
+Task<Result<>> Stream::prepare() {
+  release_nodes();
+  user_.remove();
+  drop_filter();
+  block::Node& node = block::skip_filters(*settings_.node);
+  if (node.backing() == nullptr) co_return ok();
+  block::NodePtr base = settings_.base;
+  std::string name, format;
+  if (base) {
+    const block::Node& image = block::skip_filters(*base);
+    name = settings_.backing_file.empty() ? image.filename() : settings_.backing_file;
+    format = image.driver();
+  }
+  co_await graph().drain_begin(settings_.node);
+  Result<> done = graph().set_backing(node, base);
+  if (done) done = co_await node.change_backing_name(name, format);
+  graph().drain_end(*settings_.node);
+  co_return done;
+}
+
+static Task<void> make_read_only(block::Graph& graph, block::NodePtr node) {
+  (void)co_await graph.set_read_only(std::move(node), true);
+}
+
+void Stream::clean(bool success) {
+  (void)success;
+  if (!settings_.node) return;  // done before
+  release_nodes();
+  user_.remove();
+  if (filter_ && filter_->filtered() == nullptr) filter_.reset();
+  drop_filter();
+  if (was_read_only_) world().scheduler.spawn(make_read_only(graph(), settings_.node));
+  settings_.node.reset();
+  settings_.base.reset();
+  above_base_.reset();
+  graph().collect_soon();
+}
+
+}  // namespace sim::job

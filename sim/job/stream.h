@@ -1,0 +1,50 @@
+// stream: copies what the layers below have into a node, and drops them from its chain.
+//
+// Source of the rules: QAPI's block-stream, and QEMU 5.2 to 11.1 as measured (stream_test.cc).
+
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "sim/job/block_job.h"
+
+namespace sim::job {
+
+struct StreamSettings {
+  Settings job;
+  block::NodePtr node;       // its layers below go …
+  block::NodePtr base;       // … down to this one, which stays; null: all
+  std::string backing_file;  // what the header is to call the base; empty: its file name
+  std::string filter_node_name;
+  std::uint64_t speed = 0;  // bytes per second; 0: no limit
+  block::OnError on_error = block::OnError::report;
+};
+
+class Stream final : public BlockJob {
+ public:
+  Stream(block::Graph& graph, StreamSettings settings);
+  // Puts the filter above the node and takes the chain.  If it is refused the job can only fail.
+  Task<Result<>> take_nodes();
+  void let_go() override { clean(false); }
+
+ protected:
+  Task<Result<>> run() override;
+  Task<Result<>> prepare() override;
+  void clean(bool success) override;
+
+ private:
+  Task<Result<>> populate(std::uint64_t offset, std::uint64_t length);
+  Result<> take_chain();
+  void drop_filter();
+
+  StreamSettings settings_;
+  block::Node* base_overlay_ = nullptr;  // the lowest layer that goes, or the node itself
+  block::NodePtr above_base_;            // the node whose link leads to the base
+  std::shared_ptr<block::Node> filter_;
+  block::Backend user_;
+  bool frozen_ = false;
+  bool was_read_only_ = false;
+};
+
+}  // namespace sim::job
