@@ -71,7 +71,6 @@ void Schema::add_built_in() {
   add(Kind::number, "number");
   add(Kind::null, "null");
   add(Kind::any, "any");
-  add(Kind::unknown, "unknown");
   add(Kind::integer, "int");
   Type& int32 = add(Kind::integer, "int32");
   int32.least = INT32_MIN;
@@ -111,6 +110,7 @@ void Schema::fill(Type& type, const syntax::Type& declared) {
     else
       type.values.push_back({value.name, features(value.attributes.features)});
   }
+  if (!declared.base.empty()) type.members = resolve({declared.base})->members;
   for (const syntax::Member& member : declared.members)
     if (in(member.attributes))
       type.members.push_back({member.name, resolve(member.type), member.optional,

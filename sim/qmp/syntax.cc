@@ -151,6 +151,7 @@ class Parser {
     expect(type.form != Form::structure || keyword == "struct" || keyword == "union",
            "command, event, enum, struct, union or alternate");
     type.attributes = attributes();
+    if (take(":")) type.base = word();
     if (type.form == Form::structure)
       type.members = members();
     else

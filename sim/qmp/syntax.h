@@ -3,6 +3,7 @@
 //
 //   enum MirrorSyncMode { top full none incremental bitmap }
 //   struct BlockdevOptionsThrottle { throttle-group: str, file: BlockdevRef }
+//   struct BlockdevOptionsRaw: BlockdevOptionsGenericFormat { offset?: int, size?: int }
 //   union SshHostKeyCheck { mode: SshHostKeyCheckMode } by mode { hash: SshHostKeyHash }
 //   alternate StrOrNull { str null }
 //   command block-commit { device: str, base?: str !deprecated } -> BlockJobInfo
@@ -15,8 +16,8 @@
 // features, each perhaps with releases of its own: `!deprecated`, `!unstable@7.2..`.
 //
 // A branch is there where its tag's value is; values without a branch add no members.  The type
-// `{ data: T }` of a branch is a structure without a name.  `unknown` is a branch that is not
-// declared: its members are not checked.  Built in are str, bool, number, any, null, and the
+// `{ data: T }` of a branch is a structure without a name; what stands behind a structure's colon
+// is the one whose members come first.  Built in are str, bool, number, any, null, and the
 // integers int, int32, uint16, uint32, uint64 and size (which has suffixes on command lines).  A
 // command marked `unchecked` leaves its arguments to its handler; `oob` may be executed out of
 // band.  A comma is white space, '#' begins a comment.  The order of members and values is QEMU's
@@ -84,6 +85,7 @@ struct Type {
   Form form;
   std::string_view name = {};
   Attributes attributes = {};
+  std::string_view base = {};
   std::vector<Member> members = {};
   std::string_view tag = {};  // empty if it has no branches
   std::vector<Branch> branches = {};

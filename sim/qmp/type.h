@@ -22,7 +22,6 @@ enum class Kind : unsigned char {
   number,
   null,
   any,
-  unknown,  // not declared
   enumeration,
   array,
   object,

@@ -55,7 +55,6 @@ class Walk {
       case Kind::alternate:
         return check_alternate(type, value, place);
       case Kind::any:
-      case Kind::unknown:
         return true;
     }
     return true;
@@ -140,10 +139,6 @@ class Walk {
   }
   // Counts the members that are declared; the branch's follow the common ones.
   bool check_members(const Type& type, const Json& value, const Place& place, std::size_t& known) {
-    if (type.kind == Kind::unknown) {
-      known = value.size();
-      return true;
-    }
     const std::string* tag = nullptr;
     for (const Member& member : type.members) {
       const Place inner{&place, member.name};
