@@ -45,38 +45,14 @@ Json acceptable(const Type& type) {
   return object;
 }
 
-std::vector<Json> poor_values() {
-  const auto big = std::uint64_t{1} << 63;
-  return {"x",
-          true,
-          nullptr,
-          Json::array(),
-          Json::object(),
-          1.0,
-          1.5,
-          -1,
-          0,
-          65536,
-          std::int64_t{1} << 31,
-          std::int64_t{1} << 32,
-          INT64_MIN,
-          big,
-          UINT64_MAX,
-          1e30,
-          -1e30,
-          Json::array({1}),
-          Json::array({"x"}),
-          Json::array({nullptr}),
-          Json{{"driver", "nope"}}};
-}
-
 class Calls {
  public:
   // Puts a value at the place of the type that is looked at.
   using Wrap = std::function<Json(Json)>;
 
-  Calls(std::set<std::size_t>& seen, const std::function<void(const Json&)>& ask)
-      : seen_(seen), ask_(ask) {}
+  Calls(const std::vector<Json>& poor, std::set<std::size_t>& seen,
+        const std::function<void(const Json&)>& ask)
+      : poor_(poor), seen_(seen), ask_(ask) {}
 
   void into(const Type& type, const Wrap& wrap) {
     switch (type.kind) {
@@ -122,7 +98,7 @@ class Calls {
     ask_(wrap(object));
   }
   void spoil(const Type& type, const Wrap& wrap) {
-    for (const Json& value : poor_values()) ask_(wrap(value));
+    for (const Json& value : poor_) ask_(wrap(value));
     if (type.kind == Kind::enumeration)
       for (const sim::qmp::Value& value : type.values) ask_(wrap(value.name));
   }
@@ -141,13 +117,40 @@ class Calls {
     }
   }
 
+  const std::vector<Json>& poor_;
   std::set<std::size_t>& seen_;
   const std::function<void(const Json&)>& ask_;
 };
 
 }  // namespace
 
-void make_malformed_calls(const sim::qmp::Message& command, std::set<std::size_t>& seen,
+std::vector<Json> poor_values() {
+  const auto big = std::uint64_t{1} << 63;
+  return {"x",
+          true,
+          nullptr,
+          Json::array(),
+          Json::object(),
+          1.0,
+          1.5,
+          -1,
+          0,
+          65536,
+          std::int64_t{1} << 31,
+          std::int64_t{1} << 32,
+          INT64_MIN,
+          big,
+          UINT64_MAX,
+          1e30,
+          -1e30,
+          Json::array({1}),
+          Json::array({"x"}),
+          Json::array({nullptr}),
+          Json{{"driver", "nope"}}};
+}
+
+void make_malformed_calls(const sim::qmp::Message& command, const std::vector<Json>& poor,
+                          std::set<std::size_t>& seen,
                           const std::function<void(const Json& arguments)>& ask) {
   // Whatever else is wrong, this is; and it is the last thing to be looked at.
   const auto wrap = [](Json arguments) {
@@ -155,7 +158,7 @@ void make_malformed_calls(const sim::qmp::Message& command, std::set<std::size_t
     return arguments;
   };
   ask(wrap(Json::object()));
-  Calls calls(seen, ask);
+  Calls calls(poor, seen, ask);
   seen.insert(command.arguments->number);
   calls.object(*command.arguments, wrap);
 }

@@ -6,14 +6,20 @@
 #include <cstddef>
 #include <functional>
 #include <set>
+#include <vector>
 
 #include "sim/qmp/schema.h"
 
 namespace differential {
 
-// Calls `ask` with arguments for `command`, none of which a QEMU can accept.  A type that `seen`
+// Values of every kind, in and out of every range.
+std::vector<sim::Json> poor_values();
+
+// Calls `ask` with arguments for `command`, none of which a QEMU can accept.  Every
+// member gets all the `poor` values, and those of an enumeration.  A type that `seen`
 // holds (by its number) was dealt with by an earlier command; what is dealt with is added.
-void make_malformed_calls(const sim::qmp::Message& command, std::set<std::size_t>& seen,
+void make_malformed_calls(const sim::qmp::Message& command, const std::vector<sim::Json>& poor,
+                          std::set<std::size_t>& seen,
                           const std::function<void(const sim::Json& arguments)>& ask);
 
 }  // namespace differential

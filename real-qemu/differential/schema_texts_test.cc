@@ -31,33 +31,41 @@ class QmpTexts : public ReleaseTest {
     return reply["error"]["class"].get<std::string>() + ": " +
            reply["error"]["desc"].get<std::string>();
   }
-  void compare_all(const Compat& compat) {
+  // Of several members that nobody knows QEMU names the one that its hash table gives first.
+  static std::string any_unexpected(const std::string& text) {
+    const std::size_t name = text.find('\'');
+    if (!text.ends_with("' is unexpected")) return text;
+    const std::size_t last = text.rfind('.', text.size() - sizeof("' is unexpected"));
+    const bool inner = last != std::string::npos && last > name;
+    return text.substr(0, inner ? last + 1 : name + 1) + "*' is unexpected";
+  }
+  void compare_all(const Compat& compat, const std::vector<Json>& poor) {
     std::set<std::size_t> seen;
     std::size_t calls = 0, differences = 0;
     for (const Message& command : Schema::of(profile()).messages()) {
       // Negotiation is over, and says so before it looks at arguments.
       if (command.is_event || !command.checked || command.name == "qmp_capabilities") continue;
-      make_malformed_calls(command, seen, [&](const Json& arguments) {
+      make_malformed_calls(command, poor, seen, [&](const Json& arguments) {
         if (!usable() || differences > 20 || !arguments.is_object()) return;
         ++calls;
-        const std::string expected = theirs(command, arguments);
-        const std::string actual = ours(command, arguments, compat);
+        const std::string expected = any_unexpected(theirs(command, arguments));
+        const std::string actual = any_unexpected(ours(command, arguments, compat));
         differences += expected != actual ? 1 : 0;
         EXPECT_EQ(actual, expected)
             << command.name << ' ' << arguments.dump() << "\nleft: ours, right: QEMU's";
       });
     }
-    EXPECT_GT(calls, 10'000U);
-    RecordProperty("calls", static_cast<int>(calls));
+    EXPECT_GT(calls, poor.empty() ? 1'000U : 10'000U);
   }
 };
 
-TEST_P(QmpTexts, OfMalformedCallsAreQemus) { compare_all({}); }
+TEST_P(QmpTexts, OfMalformedCallsAreQemus) { compare_all({}, poor_values()); }
 
 TEST_P(QmpTexts, OfRefusingPoliciesAreQemus) {
   if (!has_policies()) GTEST_SKIP() << "no -compat before 6.0";
   restart({"-compat", "deprecated-input=reject,unstable-input=reject"});
-  compare_all({.deprecated_input = Compat::Input::reject, .unstable_input = Compat::Input::reject});
+  compare_all({.deprecated_input = Compat::Input::reject, .unstable_input = Compat::Input::reject},
+              {});
 }
 
 INSTANTIATE_TEST_SUITE_P(Releases, QmpTexts, ::testing::ValuesIn(release_names()), name_of_release);
