@@ -53,6 +53,22 @@ const Message* Schema::find(std::string_view name, bool is_event) const {
   return there ? *found : nullptr;
 }
 
+bool Schema::is_undeclared(std::string_view command) const {
+  return std::ranges::any_of(document().undeclared, [&](const syntax::Undeclared& other) {
+    return !other.is_event && other.message.name == command && in(other.message.attributes);
+  });
+}
+
+std::vector<std::string_view> Schema::names(bool of_events) const {
+  std::vector<std::string_view> names;
+  for (const Message& message : messages_)
+    if (message.is_event == of_events) names.push_back(message.name);
+  for (const syntax::Undeclared& other : document().undeclared)
+    if (other.is_event == of_events && in(other.message.attributes))
+      names.push_back(other.message.name);
+  return names;
+}
+
 const Type& Schema::type(std::string_view name) const {
   const auto found = by_name_.find(name);
   CHECK(found != by_name_.end(), name);

@@ -27,10 +27,15 @@ class Schema {
   const Message* command(std::string_view name) const { return find(name, false); }
   const Message* event(std::string_view name) const { return find(name, true); }
   bool has_command(std::string_view name) const { return command(name) != nullptr; }
+  // True if QEMU has such a command, but it is not declared.
+  bool is_undeclared(std::string_view command) const;
+  // Names of all commands (or events) of the release, with those that are not declared.
+  std::vector<std::string_view> names(bool of_events) const;
   // Commands and events, in the declared order.
   const std::vector<Message>& messages() const { return messages_; }
 
-  // CommandNotFound if the command is not there, or disabled by policy; otherwise the first
+  // CommandNotFound if the command is not there, or disabled by policy; an error of our own if it
+  // is not declared; otherwise the first
   // mistake in its arguments (an object), as QEMU's input visitor meets them.  Texts and order are
   // measured on all releases (real-qemu/differential/schema_test.cc).
   Result<> check_arguments(std::string_view command, const Json& arguments,

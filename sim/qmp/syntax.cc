@@ -28,6 +28,8 @@ class Parser {
       const std::string_view keyword = word();
       if (keyword == "command" || keyword == "event")
         parse_message(keyword == "event");
+      else if (keyword == "undeclared")
+        parse_undeclared();
       else
         parse_type(keyword);
     }
@@ -149,7 +151,7 @@ class Parser {
                                                : Form::structure,
               .name = word()};
     expect(type.form != Form::structure || keyword == "struct" || keyword == "union",
-           "command, event, enum, struct, union or alternate");
+           "command, event, undeclared, enum, struct, union or alternate");
     type.attributes = attributes();
     if (take(":")) type.base = word();
     if (type.form == Form::structure)
@@ -164,6 +166,11 @@ class Parser {
     expect(std::ranges::find(document_.types, type.name, &Type::name) == document_.types.end(),
            "a type that is not there yet");
     document_.types.push_back(std::move(type));
+  }
+
+  void parse_undeclared() {
+    const bool is_event = word() == "event";
+    for (Value& value : values()) document_.undeclared.push_back({is_event, std::move(value)});
   }
 
   void parse_message(bool is_event) {

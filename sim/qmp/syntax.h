@@ -20,8 +20,9 @@
 // is the one whose members come first.  Built in are str, bool, number, any, null, and the
 // integers int, int32, uint16, uint32, uint64 and size (which has suffixes on command lines).  A
 // command marked `unchecked` leaves its arguments to its handler; `oob` may be executed out of
-// band.  A comma is white space, '#' begins a comment.  The order of members and values is QEMU's
-// (query-qmp-schema), the names are QAPI's.
+// band.  `undeclared command { migrate }` only says that QEMU has such a command.  A comma is white
+// space, '#' begins a comment.  The order of members and values is QEMU's (query-qmp-schema), the
+// names are QAPI's.
 
 #pragma once
 
@@ -103,9 +104,15 @@ struct Message {
   TypeName returns = {};
 };
 
+struct Undeclared {
+  bool is_event;
+  Value message;
+};
+
 struct Document {
   std::vector<Type> types;  // those without a name are called by their text, "{ data: Abort }"
   std::vector<Message> messages;
+  std::vector<Undeclared> undeclared;
 };
 
 // Everything of the texts, which must outlive the document.  A mistake in them is our own bug.

@@ -203,6 +203,9 @@ Result<> Schema::check_arguments(std::string_view command_name, const Json& argu
                                  const Compat& compat) const {
   if (const Message* found = command(command_name))
     return check_arguments(*found, arguments, compat);
+  if (is_undeclared(command_name))
+    return Error{ErrorClass::generic,
+                 fmt::format("understudy: command '{}' is not in this version", command_name)};
   return Error{ErrorClass::command_not_found,
                fmt::format("The command {} has not been found", command_name)};
 }
