@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sim/qmp/hash_order.h"
 #include "sim/qmp/schema.h"
 
 namespace sim::qmp {
@@ -155,17 +156,22 @@ class Walk {
     const Type* branch = tag == nullptr ? nullptr : type.branch(*tag);
     return branch == nullptr || check_members(*branch, value, place, known);
   }
-  static bool declares(const Type& type, const Json& value, const std::string& name) {
-    if (std::ranges::find(type.members, name, &Member::name) != type.members.end()) return true;
-    if (type.tag == nullptr) return false;
+  // Takes out what is declared, in the order in which QEMU looks at it.
+  static void take_declared(const Type& type, const Json& value, HashOrder& names) {
+    for (const Member& member : type.members)
+      if (value.contains(member.name)) names.remove(member.name);
+    if (type.tag == nullptr) return;
     const Type* branch = type.branch(value[type.tag->name].get_ref<const std::string&>());
-    return branch != nullptr && declares(*branch, value, name);
+    if (branch != nullptr) take_declared(*branch, value, names);
   }
   bool unexpected(const Type& type, const Json& value, const Place& place) {
-    for (const auto& [name, member] : value.items())
-      if (!declares(type, value, name))
-        return fail(fmt::format("Parameter '{}' is unexpected", Place{&place, name}.path()));
-    return true;
+    std::vector<std::string_view> given;
+    for (const auto& [name, member] : value.items()) given.push_back(name);
+    sort_as_dictionary(given);
+    HashOrder names;
+    for (const std::string_view name : given) names.insert(name);
+    take_declared(type, value, names);
+    return fail(fmt::format("Parameter '{}' is unexpected", Place{&place, names.first()}.path()));
   }
 
   static bool may_be(const Type& type, const Json& value) {
