@@ -15,7 +15,7 @@ struct Profile {
   std::string_view name;     // as users write it: "7.2"
   int major, minor, micro;   // what query-version says
   std::string_view package;  // the distribution's build that the behaviours were measured on
-  bool offered = true;  // a machine may speak as it; else only its schema is there
+  bool offered = true;       // a machine may speak as it; else only its schema is there
 
   // --- the monitor ---
 
