@@ -35,9 +35,9 @@ class Schema {
   const std::vector<Message>& messages() const { return messages_; }
 
   // CommandNotFound if the command is not there, or disabled by policy; an error of our own if it
-  // is not declared; otherwise the first
-  // mistake in its arguments (an object), as QEMU's input visitor meets them.  Texts and order are
-  // measured on all releases (real-qemu/differential/schema_texts_test.cc).
+  // is not declared; otherwise the first mistake in its arguments (an object), as QEMU's input
+  // visitor meets them.  Texts and order are measured on all releases
+  // (real-qemu/differential/schema_texts_test.cc).
   Result<> check_arguments(std::string_view command, const Json& arguments,
                            const Compat& compat = {}) const;
   // The same with a command that was found.
