@@ -25,6 +25,7 @@ struct Options {
   std::string keep;
   std::vector<std::string> no_normalise;
   bool quiet = false;
+  bool qmp = false;  // list: QMP commands
   bool no_color = false;
   std::string left, right;  // compare
   std::string property;     // explore

@@ -71,6 +71,7 @@ int main(int argc, char** argv) {
   CLI::App* list = app.add_subcommand("list", "print the ids of scenarios");
   list->add_option("names", options.names, "ids, groups or scenario files");
   list->add_flag("--quiet", options.quiet, "ids only");
+  list->add_flag("--qmp", options.qmp, "QMP commands instead: docs/qmp-coverage.md");
   CLI::App* run = app.add_subcommand("run", "run scenarios, compare, report");
   add_common(*run, options);
   add_targets(*run, options);

@@ -22,8 +22,8 @@ static real_qemu::Places places() { return {.root = UNDERSTUDY_SOURCE_DIR, .path
 static Expected<TargetChoice> choose_simulator(const std::string& spec) {
   const std::string profile = spec == "sim" ? "7.2" : spec.substr(4);
   const sim::qmp::Profile* found = sim::qmp::find_profile(profile);
-  if (found == nullptr) {
-    const bool planned = profile == "5.2" || profile == "10.0" || profile == "11.1";
+  if (found == nullptr || !found->offered) {
+    const bool planned = found != nullptr;
     return std::unexpected(Failure{
         kBadInput, planned ? fmt::format("--target {}: not in this version; there is sim:7.2", spec)
                            : fmt::format("--target {}: no such profile; there is sim:7.2", spec)});

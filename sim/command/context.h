@@ -11,15 +11,17 @@
 #include "sim/device/disk.h"
 #include "sim/job/job.h"
 #include "sim/job/mirror.h"
-#include "sim/qmp/declaration.h"
 #include "sim/qmp/events.h"
 #include "sim/qmp/profile.h"
+#include "sim/qmp/request.h"
+#include "sim/qmp/schema.h"
 
 namespace sim::command {
 
 struct Context {
   World& world;
   const qmp::Profile& profile;
+  const qmp::Schema& schema;
   block::Graph& graph;
   job::Jobs& jobs;
   qmp::Events& events;
@@ -29,13 +31,14 @@ struct Context {
   bool& quitting;
   unsigned anonymous_devices = 0;  // devices without an id so far
   job::MirrorCanary mirror_canary = job::MirrorCanary::none;
+  qmp::Compat compat = {};  // as -compat said
 };
 
 using Handler = Task<Result<Json>> (*)(Context&, Json arguments);
 
 struct Command {
-  qmp::Declaration declaration;
-  Handler run;
+  std::string_view name;
+  Handler run;  // its arguments have passed Schema::check_arguments
 };
 
 // One table per area; each stands at the end of its file.
@@ -53,7 +56,7 @@ std::span<const Command> monitor_commands();
 // Checks and runs one request; the reply has the request's id.
 Task<Json> execute(Context& context, Json input);
 
-// Every command's declaration, by name.
+// Every command that does something, by name.
 std::vector<const Command*> all_commands();
 
 // By name of a device or a node: "Cannot find device='x' nor node-name='x'".

@@ -8,17 +8,7 @@ namespace sim::command {
 
 namespace {
 
-using qmp::Argument;
-using qmp::Type;
-
-constexpr std::array kCapabilities = {Argument{"enable", Type::array}};
-
-Task<Result<Json>> qmp_capabilities(Context& context, Json arguments) {
-  for (const Json& wanted : arguments.value("enable", Json::array()))
-    if (wanted != "oob")
-      co_return Error{ErrorClass::generic,
-                      "Parameter 'null' does not accept value '" +
-                          (wanted.is_string() ? wanted.get<std::string>() : wanted.dump()) + "'"};
+Task<Result<Json>> qmp_capabilities(Context& context, Json) {
   context.negotiated = true;
   co_return Json::object();
 }
@@ -35,11 +25,20 @@ Task<Result<Json>> query_status(Context&, Json) {
   co_return Json{{"status", "prelaunch"}, {"running", false}, {"singlestep", false}};
 }
 
-Task<Result<Json>> query_commands(Context&, Json) {
+// Names of all that the release has, as QEMU lists them: what is not declared too.
+Json list_names(const Context& context, bool of_events) {
   Json list = Json::array();
-  for (const Command* command : all_commands())
-    list.push_back({{"name", command->declaration.name}});
-  co_return list;
+  for (const std::string_view name : context.schema.names(of_events))
+    list.push_back({{"name", name}});
+  return list;
+}
+
+Task<Result<Json>> query_commands(Context& context, Json) { co_return list_names(context, false); }
+
+Task<Result<Json>> query_events(Context& context, Json) { co_return list_names(context, true); }
+
+Task<Result<Json>> query_qmp_schema(Context& context, Json) {
+  co_return context.schema.introspection(context.compat);
 }
 
 // Jobs do not stop the end: they are cancelled by force and dismissed (7.2).
@@ -56,11 +55,13 @@ Task<Result<Json>> quit(Context& context, Json) {
 }
 
 constexpr std::array kCommands = {
-    Command{{"qmp_capabilities", kCapabilities}, qmp_capabilities},
-    Command{{"query-commands", {}}, query_commands},
-    Command{{"query-status", {}}, query_status},
-    Command{{"query-version", {}}, query_version},
-    Command{{"quit", {}}, quit},
+    Command{"qmp_capabilities", qmp_capabilities},
+    Command{"query-commands", query_commands},
+    Command{"query-events", query_events},
+    Command{"query-qmp-schema", query_qmp_schema},
+    Command{"query-status", query_status},
+    Command{"query-version", query_version},
+    Command{"quit", quit},
 };
 
 }  // namespace

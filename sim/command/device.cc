@@ -14,10 +14,6 @@ namespace sim::command {
 
 namespace {
 
-using qmp::Argument;
-using qmp::Presence;
-using qmp::Type;
-
 Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
 
 // Models that QEMU has and this version has not; a name that is in no list is nobody's.
@@ -89,8 +85,6 @@ Task<Result<Json>> device_add(Context& context, Json arguments) {
   co_return Json::object();
 }
 
-constexpr std::array kDel = {Argument{"id", Type::string, Presence::required}};
-
 Task<Result<Json>> device_del(Context& context, Json arguments) {
   const std::string id = arguments["id"].get<std::string>();
   if (id.empty() || id == "/" || id == "/machine" || id == "/machine/peripheral")
@@ -122,9 +116,9 @@ Task<Result<Json>> system_reset(Context& context, Json) {
 }
 
 constexpr std::array kCommands = {
-    Command{{"device_add", {}, true}, device_add},
-    Command{{"device_del", kDel}, device_del},
-    Command{{"system_reset", {}}, system_reset},
+    Command{"device_add", device_add},
+    Command{"device_del", device_del},
+    Command{"system_reset", system_reset},
 };
 
 }  // namespace

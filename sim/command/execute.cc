@@ -13,15 +13,14 @@ std::vector<const Command*> all_commands() {
         job_commands(), query_commands(), transaction_commands(), device_commands(),
         control_commands(), monitor_commands()})
     for (const Command& command : area) all.push_back(&command);
-  std::ranges::sort(all, {}, [](const Command* command) { return command->declaration.name; });
+  std::ranges::sort(all, {}, &Command::name);
   return all;
 }
 
 static const Command* find_command(std::string_view name) {
   static const std::vector<const Command*> all = all_commands();
-  const auto found = std::ranges::lower_bound(
-      all, name, {}, [](const Command* command) { return command->declaration.name; });
-  return found != all.end() && (*found)->declaration.name == name ? *found : nullptr;
+  const auto found = std::ranges::lower_bound(all, name, {}, &Command::name);
+  return found != all.end() && (*found)->name == name ? *found : nullptr;
 }
 
 static Task<Result<Json>> dispatch(Context& context, const Json& input) {
@@ -34,13 +33,16 @@ static Task<Result<Json>> dispatch(Context& context, const Json& input) {
   if (context.negotiated && negotiates)
     co_return Error{ErrorClass::command_not_found,
                     "Capabilities negotiation is already complete, command ignored"};
+  CO_TRY_OK(context.schema.check_arguments(request.command, request.arguments, context.compat));
   const Command* command = find_command(request.command);
   if (command == nullptr)
-    co_return Error{ErrorClass::command_not_found,
-                    fmt::format("The command {} has not been found", request.command)};
-  if (!command->declaration.takes_anything)
-    CO_TRY_OK(qmp::validate(command->declaration.arguments, request.arguments));
-  co_return co_await command->run(context, std::move(request.arguments));
+    co_return Error{
+        ErrorClass::generic,
+        fmt::format("understudy: command '{}' is not in this version", request.command)};
+  CO_TRY(Json answer, co_await command->run(context, std::move(request.arguments)));
+  if (const qmp::Message* message = context.schema.command(command->name); message->returns)
+    context.schema.hide_output(*message->returns, answer, context.compat);
+  co_return answer;
 }
 
 Task<Json> execute(Context& context, Json input) {

@@ -12,18 +12,7 @@ namespace sim::command {
 
 namespace {
 
-using qmp::Argument;
-using qmp::Presence;
-using qmp::Type;
-
 using JobPtr = std::shared_ptr<job::Job>;
-
-constexpr std::array kId = {Argument{"id", Type::string, Presence::required}};
-constexpr std::array kDevice = {Argument{"device", Type::string, Presence::required}};
-constexpr std::array kCancel = {Argument{"device", Type::string, Presence::required},
-                                Argument{"force", Type::boolean}};
-constexpr std::array kSetSpeed = {Argument{"device", Type::string, Presence::required},
-                                  Argument{"speed", Type::integer, Presence::required}};
 
 Result<JobPtr> find_job(Context& context, const std::string& id) {
   if (JobPtr job = context.jobs.find(id)) return job;
@@ -118,21 +107,21 @@ Task<Result<Json>> query_block_jobs(Context& context, Json) {
 using job::Job;
 
 constexpr std::array kCommands = {
-    Command{{"block-job-cancel", kCancel}, block_job_cancel},
-    Command{{"block-job-complete", kDevice}, block_job_verb<&Job::complete>},
-    Command{{"block-job-dismiss", kId}, block_job_verb<&Job::dismiss>},
-    Command{{"block-job-finalize", kId}, block_job_verb<&Job::finalize>},
-    Command{{"block-job-pause", kDevice}, block_job_verb<&Job::pause>},
-    Command{{"block-job-resume", kDevice}, block_job_verb<&Job::resume>},
-    Command{{"block-job-set-speed", kSetSpeed}, block_job_set_speed},
-    Command{{"job-cancel", kId}, job_cancel},
-    Command{{"job-complete", kId}, job_verb<&Job::complete>},
-    Command{{"job-dismiss", kId}, job_verb<&Job::dismiss>},
-    Command{{"job-finalize", kId}, job_verb<&Job::finalize>},
-    Command{{"job-pause", kId}, job_verb<&Job::pause>},
-    Command{{"job-resume", kId}, job_verb<&Job::resume>},
-    Command{{"query-block-jobs", {}}, query_block_jobs},
-    Command{{"query-jobs", {}}, query_jobs},
+    Command{"block-job-cancel", block_job_cancel},
+    Command{"block-job-complete", block_job_verb<&Job::complete>},
+    Command{"block-job-dismiss", block_job_verb<&Job::dismiss>},
+    Command{"block-job-finalize", block_job_verb<&Job::finalize>},
+    Command{"block-job-pause", block_job_verb<&Job::pause>},
+    Command{"block-job-resume", block_job_verb<&Job::resume>},
+    Command{"block-job-set-speed", block_job_set_speed},
+    Command{"job-cancel", job_cancel},
+    Command{"job-complete", job_verb<&Job::complete>},
+    Command{"job-dismiss", job_verb<&Job::dismiss>},
+    Command{"job-finalize", job_verb<&Job::finalize>},
+    Command{"job-pause", job_verb<&Job::pause>},
+    Command{"job-resume", job_verb<&Job::resume>},
+    Command{"query-block-jobs", query_block_jobs},
+    Command{"query-jobs", query_jobs},
 };
 
 }  // namespace

@@ -12,27 +12,6 @@ namespace sim::command {
 
 namespace {
 
-using qmp::Argument;
-using qmp::Presence;
-using qmp::Type;
-
-constexpr std::array kArguments = {
-    Argument{"job-id", Type::string},
-    Argument{"device", Type::string, Presence::required},
-    Argument{"target", Type::string, Presence::required},
-    Argument{"replaces", Type::string},
-    Argument{"sync", Type::string, Presence::required, "full|top|none|incremental|bitmap"},
-    Argument{"speed", Type::integer},
-    Argument{"granularity", Type::uint32},
-    Argument{"buf-size", Type::integer},
-    Argument{"on-source-error", Type::string, Presence::optional, "report|ignore|enospc|stop|auto"},
-    Argument{"on-target-error", Type::string, Presence::optional, "report|ignore|enospc|stop|auto"},
-    Argument{"filter-node-name", Type::string},
-    Argument{"copy-mode", Type::string, Presence::optional, "background|write-blocking"},
-    Argument{"auto-finalize", Type::boolean},
-    Argument{"auto-dismiss", Type::boolean},
-};
-
 Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
 
 // What is declared but not simulated is refused by name, never silently ignored.
@@ -86,7 +65,7 @@ Task<Result<Json>> blockdev_mirror(Context& context, Json arguments) {
   co_return Json::object();
 }
 
-constexpr std::array kCommands = {Command{{"blockdev-mirror", kArguments}, blockdev_mirror}};
+constexpr std::array kCommands = {Command{"blockdev-mirror", blockdev_mirror}};
 
 }  // namespace
 

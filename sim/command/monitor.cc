@@ -12,15 +12,6 @@ namespace sim::command {
 
 namespace {
 
-using qmp::Argument;
-using qmp::Presence;
-using qmp::Type;
-
-constexpr std::array kArguments = {
-    Argument{"command-line", Type::string, Presence::required},
-    Argument{"cpu-index", Type::integer},
-};
-
 Task<Result<Json>> qemu_io(Context& context, std::vector<std::string> words) {
   if (words.size() != 4 || words[1] != "-d")
     co_return Error{ErrorClass::generic,
@@ -44,7 +35,7 @@ Task<Result<Json>> human_monitor_command(Context& context, Json arguments) {
 }
 
 constexpr std::array kCommands = {
-    Command{{"human-monitor-command", kArguments}, human_monitor_command},
+    Command{"human-monitor-command", human_monitor_command},
 };
 
 }  // namespace

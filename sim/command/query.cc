@@ -10,9 +10,6 @@ namespace sim::command {
 
 namespace {
 
-using qmp::Argument;
-using qmp::Type;
-
 // QAPI: ImageInfo.  `with_backing` nests the images below, as QEMU does without `flat`.
 Json describe_image(const block::Node& node, bool with_backing) {
   Json image = {{"filename", node.filename()},
@@ -62,8 +59,6 @@ Json describe_node(const block::Node& node, bool flat) {
   return info;
 }
 
-constexpr std::array kNodesArguments = {Argument{"flat", Type::boolean}};
-
 Task<Result<Json>> query_named_block_nodes(Context& context, Json arguments) {
   const bool flat = arguments.value("flat", false);
   Json list = Json::array();
@@ -88,8 +83,8 @@ Task<Result<Json>> query_block(Context& context, Json) {
 }
 
 constexpr std::array kCommands = {
-    Command{{"query-block", {}}, query_block},
-    Command{{"query-named-block-nodes", kNodesArguments}, query_named_block_nodes},
+    Command{"query-block", query_block},
+    Command{"query-named-block-nodes", query_named_block_nodes},
 };
 
 }  // namespace

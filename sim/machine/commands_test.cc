@@ -139,6 +139,22 @@ TEST_F(Commands, AMirrorOutlivesTheDevice) {
   EXPECT_EQ(copy_reads(), testing::kChainReads);
 }
 
+TEST_F(Commands, WhatIsNotInThisVersionIsRefusedByName) {
+  EXPECT_EQ(refusal("block-commit", {{"device", "libvirt-1-format"}}),
+            "understudy: command 'block-commit' is not in this version");
+  EXPECT_EQ(refusal("block-commit"), "Parameter 'device' is missing") << "QEMU's checks first";
+  EXPECT_EQ(refusal("migrate", {{"uri", "exec:true"}}),
+            "understudy: command 'migrate' is not in this version");
+  EXPECT_EQ(refusal("query-events"), "The command query-events has not been found");
+}
+
+TEST_F(Commands, TheSchemaIsTheReleases) {
+  const Json schema = run("query-qmp-schema");
+  EXPECT_EQ(schema, qmp::Schema::of(*find_profile("7.2")).introspection());
+  EXPECT_GT(run("query-commands").size(), 200U);
+  EXPECT_EQ(refusal("query-qmp-schema", {{"x", 1}}), "Parameter 'x' is unexpected");
+}
+
 TEST_F(Commands, NothingIsAnsweredBeforeTheGreetingIsReturned) {
   Machine fresh(files_, {});
   EXPECT_EQ(fresh.greeting()["QMP"]["version"]["qemu"],

@@ -9,6 +9,7 @@ Machine::Machine(storage::FileSystem& files, MachineOptions options)
       jobs_(*this),
       context_{world_,
                *options.profile,
+               qmp::Schema::of(*options.profile),
                graph_,
                jobs_,
                events_,

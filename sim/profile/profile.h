@@ -15,6 +15,13 @@ struct Profile {
   std::string_view name;     // as users write it: "7.2"
   int major, minor, micro;   // what query-version says
   std::string_view package;  // the distribution's build that the behaviours were measured on
+  bool offered = true;       // a machine may speak as it; else only its schema is there
+
+  // --- the monitor ---
+
+  // A value that an enumeration has not: "Invalid parameter 'x'" (5.2) or "Parameter 'sync' does
+  // not accept value 'x'" (from 7.2; difference 17).
+  bool bad_value_names_parameter = true;
 
   // --- the node graph ---
 
@@ -29,13 +36,34 @@ struct Profile {
   bool lookup_quotes_names = true;
 };
 
-// Only releases whose behaviour is there; others are asked for in vain.
+// Versions and packages as the greetings say (measured on each).
 inline constexpr std::array kProfiles = {
+    Profile{.name = "5.2",
+            .major = 5,
+            .minor = 2,
+            .micro = 0,
+            .package = "Debian 1:5.2+dfsg-11+deb11u5",
+            .offered = false,
+            .bad_value_names_parameter = false,
+            .permission_conflict_names_both = false,
+            .lookup_quotes_names = false},
     Profile{.name = "7.2",
             .major = 7,
             .minor = 2,
             .micro = 22,
             .package = "Debian 1:7.2+dfsg-7+deb12u18+b3"},
+    Profile{.name = "10.0",
+            .major = 10,
+            .minor = 0,
+            .micro = 13,
+            .package = "Debian 1:10.0.13+ds-0+deb13u1",
+            .offered = false},
+    Profile{.name = "11.1",
+            .major = 11,
+            .minor = 1,
+            .micro = 3,
+            .package = "Debian 1:11.1.3+ds-1~bpo13+1",
+            .offered = false},
 };
 
 constexpr const Profile* find_profile(std::string_view name) {
