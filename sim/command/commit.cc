@@ -136,7 +136,7 @@ Task<Result<Json>> block_commit(Context& context, Json arguments) {
   co_return Json::object();
 }
 
-constexpr std::array kCommands = {Command{{"block-commit", {}, true}, block_commit}};
+constexpr std::array kCommands = {Command{"block-commit", block_commit}};
 
 }  // namespace
 

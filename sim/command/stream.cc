@@ -108,8 +108,8 @@ Task<Result<Json>> change_backing_file(Context& context, Json arguments) {
 }
 
 constexpr std::array kCommands = {
-    Command{{"block-stream", {}, true}, block_stream},
-    Command{{"change-backing-file", {}, true}, change_backing_file},
+    Command{"block-stream", block_stream},
+    Command{"change-backing-file", change_backing_file},
 };
 
 }  // namespace

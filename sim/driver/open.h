@@ -18,9 +18,9 @@ struct Inherited {
   bool unmap = false;
 };
 
-// Makes the node that `options` (QAPI: BlockdevOptions) describe, with its children, and adds it to
-// the graph.  `root`: it must have a node name.  On an error nothing is left behind once
-// Graph::collect() has run.  Errors have QEMU's texts.
+// Makes the node that `options` (QAPI: BlockdevOptions, checked by the schema) describe, with its
+// children, and adds it to the graph.  `root`: it must have a node name.  On an error nothing is
+// left behind once Graph::collect() has run.  Errors have QEMU's texts.
 Task<Result<block::NodePtr>> open_node(block::Graph& graph, Json options, bool root,
                                        Inherited inherited = {});
 

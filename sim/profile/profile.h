@@ -46,6 +46,7 @@ inline constexpr std::array kProfiles = {
             .offered = false,
             .bad_value_names_parameter = false,
             .permission_conflict_names_both = false,
+            .stream_has_filter = false,
             .lookup_quotes_names = false},
     Profile{.name = "7.2",
             .major = 7,
@@ -57,13 +58,15 @@ inline constexpr std::array kProfiles = {
             .minor = 0,
             .micro = 13,
             .package = "Debian 1:10.0.13+ds-0+deb13u1",
-            .offered = false},
+            .offered = false,
+            .commit_keeps_zeroes = true},
     Profile{.name = "11.1",
             .major = 11,
             .minor = 1,
             .micro = 3,
             .package = "Debian 1:11.1.3+ds-1~bpo13+1",
-            .offered = false},
+            .offered = false,
+            .commit_keeps_zeroes = true},
 };
 
 constexpr const Profile* find_profile(std::string_view name) {
