@@ -63,6 +63,7 @@ void compare(const Sequence& sequence, const Replay& ours, const Replay& theirs)
 
 TEST_P(QmpJobs, AreDoneAlike) {
   const auto& [release, sequence] = GetParam();
+  if (sequence.since == "7.2" && release == "5.2") GTEST_SKIP() << "5.2 has not these commands";
   ASSERT_FALSE(images().empty()) << "qemu-img and qemu-io are needed: package qemu-utils";
   const auto qemu = find_release(release);
   if (!qemu) GTEST_SKIP() << "QEMU " << release << " is not installed: ./dev qemu " << release;

@@ -23,7 +23,7 @@ std::vector<Sequence> load_sequences(const std::string& path) {
   for (const Json& entry : json["sequences"])
     sequences.push_back({entry["name"], entry.value("layout", "chain"),
                          entry.value("drain_pairs_vary", false),
-                         entry["steps"].get<std::vector<Step>>(),
+                         entry["steps"].get<std::vector<Step>>(), entry.value("since", ""),
                          entry.value("files", std::vector<std::string>())});
   return sequences;
 }

@@ -31,6 +31,7 @@ struct Sequence {
   std::string layout;
   bool drain_pairs_vary = false;  // how often QEMU drains is not compared
   std::vector<Step> steps;
+  std::string since;               // the first release that has the commands; empty: all
   std::vector<std::string> files;  // whose bytes are compared at the end
 };
 

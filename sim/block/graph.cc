@@ -87,9 +87,14 @@ Error Graph::conflict(const Node& node, const Edge& a, const Edge& b) const {
                     "and unshared by {}.",
                     node.name(), words(missing), use(b), use(a)));
   }
+  // The one that was there before is named; users stand newest first.
   const auto owner = [](const Edge& edge) {
     return edge.parent() != nullptr ? edge.parent()->name() : edge.user()->describe();
   };
+  const auto place = [&](const Edge& edge) { return std::ranges::find(node.parents_, &edge); };
+  if (place(a) < place(b))
+    return generic(fmt::format("Conflicts with use by {} as '{}', which uses '{}' on {}", owner(b),
+                               b.name(), words(missing), node.name()));
   return generic(fmt::format("Conflicts with use by {} as '{}', which does not allow '{}' on {}",
                              owner(a), a.name(), words(missing), node.name()));
 }

@@ -53,7 +53,7 @@ Result<block::NodePtr> find_base(Context& context, const Json& arguments,
     block::Node* below = block::next_layer(*top);
     block::NodePtr base = below == nullptr ? nullptr : find_by_file_name(*below, name);
     if (base) return base;
-    return generic(fmt::format("Can't find '{}' in the backing chain", name));
+    return no_base(context, name);
   }
   block::Node* bottom = block::next_layer(*top);
   if (bottom == nullptr) return top;

@@ -75,6 +75,9 @@ block::OnError on_error_of(const Json& arguments, const char* name);
 Result<job::Settings> job_settings(Context& context, const Json& arguments,
                                    const block::Node& node);
 
+// No image of the chain has that file name.
+Error no_base(const Context& context, const std::string& name);
+
 // Starts a job that was given its nodes, or ends it early if it was refused them.
 Task<Result<>> start_or_fail(Context& context, std::shared_ptr<job::Job> job, Result<> ready);
 

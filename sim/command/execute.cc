@@ -74,6 +74,12 @@ Result<job::Settings> job_settings(Context& context, const Json& arguments,
   return settings;
 }
 
+Error no_base(const Context& context, const std::string& name) {
+  if (!context.profile.missing_base_names_chain)
+    return {ErrorClass::generic, fmt::format("Base '{}' not found", name)};
+  return {ErrorClass::generic, fmt::format("Can't find '{}' in the backing chain", name)};
+}
+
 Task<Result<>> start_or_fail(Context& context, std::shared_ptr<job::Job> job, Result<> ready) {
   if (!ready) {
     context.jobs.fail_early(*job);

@@ -26,13 +26,22 @@ Json describe_image(const block::Node& node, bool with_backing) {
   return image;
 }
 
-Json describe_bitmap(const block::DirtyBitmap& bitmap) {
+std::string_view status_of(const block::DirtyBitmap& bitmap) {
+  if (bitmap.inconsistent) return "inconsistent";
+  if (bitmap.successor) return "frozen";
+  if (bitmap.busy) return "locked";
+  return bitmap.is_recording() ? "active" : "disabled";
+}
+
+Json describe_bitmap(const block::DirtyBitmap& bitmap, const Profile& profile) {
   Json json = {{"recording", bitmap.is_recording() || bitmap.successor != nullptr},
                {"busy", bitmap.busy},
                {"persistent", bitmap.persistent},
                {"granularity", bitmap.granularity()},
                {"count", bitmap.count()}};
   if (!bitmap.name().empty()) json["name"] = bitmap.name();
+  if (profile.bitmaps_have_status) json["status"] = status_of(bitmap);
+  if (bitmap.inconsistent) json["inconsistent"] = true;
   return json;
 }
 
@@ -55,7 +64,8 @@ Json describe_node(const block::Node& node, bool flat) {
   if (!flat)
     for (below = block::below(node); below != nullptr; below = block::below(*below)) ++depth;
   info["backing_file_depth"] = depth;
-  for (const auto& bitmap : node.bitmaps) info["dirty-bitmaps"].push_back(describe_bitmap(*bitmap));
+  for (const auto& bitmap : node.bitmaps)
+    info["dirty-bitmaps"].push_back(describe_bitmap(*bitmap, node.graph().profile()));
   return info;
 }
 

@@ -37,7 +37,7 @@ Result<block::NodePtr> find_base(Context& context, const Json& arguments,
   if (arguments.contains("base")) {
     const std::string name = arguments["base"].get<std::string>();
     if (block::NodePtr base = find_by_file_name(*top, name)) return base;
-    return generic(fmt::format("Can't find '{}' in the backing chain", name));
+    return no_base(context, name);
   }
   if (arguments.contains("base-node")) {
     const std::string name = arguments["base-node"].get<std::string>();

@@ -18,8 +18,10 @@ std::string BlockJob::describe() const { return fmt::format("{} job '{}'", type(
 
 Result<> BlockJob::hold(const std::string& name, const block::NodePtr& node,
                         block::Permission permission) {
-  TRY(block::EdgePtr edge, graph_.attach_user(*this, node, name, permission));
-  held_.push_back(std::move(edge));
+  auto edge = graph_.attach_user(*this, node, name, permission);
+  if (!edge && main_node_ == nullptr && !profile().job_comes_before_node) never_be();
+  if (!edge) return std::move(edge).error();
+  held_.push_back(*std::move(edge));
   if (main_node_ == nullptr) main_node_ = node.get();
   node->block(block::Ops::all().without(block::Op::dataplane), reason_);
   return ok();

@@ -42,6 +42,7 @@ void Job::start(std::shared_ptr<Job> self, Observer& observer) {
 
 void Job::fail_early(Observer& observer) {
   observer_ = &observer;
+  if (never_was_) return clean(false);
   change_status(Status::created);
   clean(false);
   change_status(Status::null);

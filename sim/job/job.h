@@ -96,6 +96,8 @@ class Job : public std::enable_shared_from_this<Job> {
   bool is_waking() const { return waking_; }
 
  protected:
+  // It was refused what it needs even to be created.
+  void never_be() { never_was_ = true; }
   // The user resumed it.
   virtual void user_resumed() {}
   // For BlockJob::error_action().
@@ -169,6 +171,7 @@ class Job : public std::enable_shared_from_this<Job> {
   bool deferred_ = false;  // the coroutine has ended
   bool cancel_requested_ = false;
   bool forced_ = false;
+  bool never_was_ = false;
   WaitQueue entrance_;
   std::optional<Scheduler::Ticket> timer_;
 };

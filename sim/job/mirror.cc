@@ -46,6 +46,19 @@ block::Permission MirrorTop::child_permission(const block::Edge& child,
   return result;
 }
 
+Task<Result<>> MirrorTop::do_write(std::uint64_t offset, Bytes from) {
+  Result<> done = co_await FilterNode::do_write(offset, from);
+  if (dirty) dirty->set(offset, from.size());
+  co_return done;
+}
+
+Task<Result<>> MirrorTop::do_write_zeroes(std::uint64_t offset, std::uint64_t length,
+                                          block::ZeroFlags flags) {
+  Result<> done = co_await FilterNode::do_write_zeroes(offset, length, flags);
+  if (dirty) dirty->set(offset, length);
+  co_return done;
+}
+
 // What the job needs of its target and shares: nobody else may write or rely on it.
 static constexpr block::Permission kTargetPermission{block::kWrite, block::kWriteUnchanged};
 
@@ -86,7 +99,13 @@ Result<> Mirror::take_nodes() {
   if (taken && settings_.is_commit) taken = take_chain();
   if (!taken) return taken;
   dirty_ = std::make_shared<block::DirtyBitmap>("", source->size(), granularity_);
-  source->bitmaps.push_back(dirty_);
+  if (profile().mirror_tracks_filter) {
+    filter_->bitmaps.push_back(dirty_);
+    filter_->dirty = dirty_;
+    dirty_->enabled = false;
+  } else {
+    source->bitmaps.push_back(dirty_);
+  }
   return ok();
 }
 
@@ -107,10 +126,15 @@ void Mirror::thaw() {
 }
 
 Task<Result<>> Mirror::make_target_writable() {
+  target_was_read_only_ = settings_.target->read_only;
   return graph().set_read_only(settings_.target, false);
 }
 
-void Mirror::clean(bool /*success*/) {
+static Task<void> make_read_only(block::Graph& graph, NodePtr node) {
+  (void)co_await graph.set_read_only(std::move(node), true);
+}
+
+void Mirror::clean(bool success) {
   if (!settings_.source) return;  // done before
   release_nodes();
   target_.remove();
@@ -122,6 +146,8 @@ void Mirror::clean(bool /*success*/) {
   }
   if (dirty_) std::erase(settings_.source->bitmaps, dirty_);
   drained_ = false;
+  if (target_was_read_only_ && profile().commit_restores_base && !success)
+    world().scheduler.spawn(make_read_only(graph(), settings_.target));
   filter_.reset();
   settings_.source.reset();
   settings_.target.reset();

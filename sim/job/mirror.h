@@ -44,7 +44,16 @@ class MirrorTop final : public block::FilterNode {
   std::string exact_filename() const override { return filtered()->exact_filename(); }
   block::Permission child_permission(const block::Edge& child,
                                      block::Permission above) const override;
+
+ protected:
+  Task<Result<>> do_write(std::uint64_t offset, Bytes from) override;
+  Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
+                                 block::ZeroFlags flags) override;
+
+ public:
   bool is_commit = false;
+  // What the guest writes is marked here, where the release goes by the filter.
+  std::shared_ptr<block::DirtyBitmap> dirty;
   bool stopped = false;  // the job is over: it needs and forbids nothing
 };
 
@@ -120,6 +129,7 @@ class Mirror final : public BlockJob {
   bool should_complete_ = false;
   bool drained_ = false;
   bool frozen_ = false;
+  bool target_was_read_only_ = false;
 };
 
 }  // namespace sim::job

@@ -66,8 +66,14 @@ Result<> Stream::take_chain() {
     graph().add(filter_);
   }
   const block::NodePtr& main = filter_ ? filter_ : node;
+  // 5.2 has no filter to be in between: the job is refused as a whole.
+  if (!filter_ && !profile().job_comes_before_node) {
+    Result<> taken = user_.insert(main);
+    if (!taken) never_be();
+    TRY_OK(taken);
+  }
   TRY_OK(hold("main node", main, {0, block::kAllPermissions}));
-  TRY_OK(user_.insert(main));
+  if (!user_.node()) TRY_OK(user_.insert(main));
   TRY_OK(hold("active node", node, {0, kBasic | block::kWrite}));
   for (block::Node* layer = block::below(*node); layer != nullptr && layer != settings_.base.get();
        layer = block::below(*layer))
@@ -183,7 +189,8 @@ void Stream::clean(bool success) {
   user_.remove();
   if (filter_ && filter_->filtered() == nullptr) filter_.reset();
   drop_filter();
-  if (was_read_only_) world().scheduler.spawn(make_read_only(graph(), settings_.node));
+  if (was_read_only_ && profile().stream_restores_node)
+    world().scheduler.spawn(make_read_only(graph(), settings_.node));
   settings_.node.reset();
   settings_.base.reset();
   above_base_.reset();

@@ -28,6 +28,21 @@ struct Profile {
   // Two users of a node conflict: "Conflicts with use by …" (5.2) or "Permission conflict on node
   // …" (from 7.2; facts, difference 18).
   bool permission_conflict_names_both = true;
+  // The texts of a chain that has no such file: "Base 'x' not found" (5.2), "Can't find 'x' in the
+  // backing chain".
+  bool missing_base_names_chain = true;
+  // A job has been created before it is refused its main node (not in 5.2).
+  bool job_comes_before_node = true;
+  // Bitmaps are described with a `status` (5.2 only).
+  bool bitmaps_have_status = false;
+  // A mirror takes note of what is written through its filter (from 10.0), not of all that reaches
+  // the source node (difference 14).
+  bool mirror_tracks_filter = false;
+  // The base of an active layer's commit that failed is as writable as before
+  // (from 10.0).
+  bool commit_restores_base = false;
+  // A read-only node that was streamed into is read-only again (not from 10.0 on).
+  bool stream_restores_node = true;
   // A commit writes zeroes of its source as zero clusters (from 10.0) or as data (facts, Bytes).
   bool commit_keeps_zeroes = false;
   // block-stream puts a copy-on-read filter above its node (from 6.0).
@@ -46,6 +61,9 @@ inline constexpr std::array kProfiles = {
             .offered = false,
             .bad_value_names_parameter = false,
             .permission_conflict_names_both = false,
+            .missing_base_names_chain = false,
+            .job_comes_before_node = false,
+            .bitmaps_have_status = true,
             .stream_has_filter = false,
             .lookup_quotes_names = false},
     Profile{.name = "7.2",
@@ -59,6 +77,9 @@ inline constexpr std::array kProfiles = {
             .micro = 13,
             .package = "Debian 1:10.0.13+ds-0+deb13u1",
             .offered = false,
+            .mirror_tracks_filter = true,
+            .commit_restores_base = true,
+            .stream_restores_node = false,
             .commit_keeps_zeroes = true},
     Profile{.name = "11.1",
             .major = 11,
@@ -66,6 +87,9 @@ inline constexpr std::array kProfiles = {
             .micro = 3,
             .package = "Debian 1:11.1.3+ds-1~bpo13+1",
             .offered = false,
+            .mirror_tracks_filter = true,
+            .commit_restores_base = true,
+            .stream_restores_node = false,
             .commit_keeps_zeroes = true},
 };
 
