@@ -140,9 +140,9 @@ TEST_F(Commands, AMirrorOutlivesTheDevice) {
 }
 
 TEST_F(Commands, WhatIsNotInThisVersionIsRefusedByName) {
-  EXPECT_EQ(refusal("block-commit", {{"device", "libvirt-1-format"}}),
-            "understudy: command 'block-commit' is not in this version");
-  EXPECT_EQ(refusal("block-commit"), "Parameter 'device' is missing") << "QEMU's checks first";
+  EXPECT_EQ(refusal("add_client", {{"protocol", "x"}, {"fdname", "x"}}),
+            "understudy: command 'add_client' is not in this version");
+  EXPECT_EQ(refusal("add_client"), "Parameter 'protocol' is missing") << "QEMU's checks first";
   EXPECT_EQ(refusal("migrate", {{"uri", "exec:true"}}),
             "understudy: command 'migrate' is not in this version");
   EXPECT_EQ(refusal("query-events"), "The command query-events has not been found");
