@@ -88,8 +88,8 @@ class Graph {
   Result<> freeze_chain(Node& top, const Node* base);
   void thaw_chain(Node& top, const Node* base);
 
-  // Makes the node writable or read-only while it runs (bdrv_reopen_set_read_only): its driver
-  // opens the image anew.  Refused where permissions of other users forbid it.
+  // Makes the node writable or read-only while it runs: its driver opens the image anew.  Refused
+  // where permissions of other users forbid it.
   Task<Result<>> set_read_only(NodePtr node, bool read_only);
 
   // --- drained sections ---
