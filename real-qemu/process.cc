@@ -94,11 +94,15 @@ Outcome<std::unique_ptr<Process>> Process::start(const ProcessOptions& options) 
 
 Process::~Process() {
   if (!child_) return;
-  qmp_.limit_replies(limits_.end);
-  // Whether it answers does not matter: it is killed in the end.
-  const bool asked = usable() && qmp_.execute("quit", nullptr).has_value();
-  if (asked || qmp_.quitting()) child_->ended_within(limits_.end);
+  (void)quit();
   child_->kill();
+}
+
+Outcome<void> Process::quit() {
+  qmp_.limit_replies(limits_.end);
+  const bool asked = usable() && qmp_.execute("quit", nullptr).has_value();
+  if ((asked || qmp_.quitting()) && child_->ended_within(limits_.end)) return {};
+  return std::unexpected(TargetFailure{TargetFailure::Kind::hang, "it does not quit"});
 }
 
 Outcome<Json> Process::execute(std::string_view command, const Json& arguments) {

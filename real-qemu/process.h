@@ -51,6 +51,9 @@ class Process final : public conformance::Hypervisor {
   Outcome<std::optional<Event>> poll_event() override;
   Outcome<std::optional<Event>> next_event(std::chrono::milliseconds limit) override;
 
+  // Tells it to quit and waits until it has ended; a failure if it does not.
+  Outcome<void> quit();
+
   // Ends it at once (SIGKILL), and returns when it has ended.
   void kill() { child_->kill(); }
 

@@ -41,6 +41,10 @@ class QemuTarget::QemuSession final : public conformance::Session, conformance::
   std::optional<std::string> inject(const conformance::FileFault& /*fault*/) override {
     return "a real QEMU fails requests only on nodes that were opened with blkdebug";
   }
+  Outcome<void> end() override {
+    reusable_ = false;
+    return target_.process_->quit();
+  }
   Outcome<void> cut_power() override {
     reusable_ = false;
     target_.process_->kill();

@@ -150,7 +150,10 @@ bool can_be_undone(std::string_view command, const Json& arguments) {
     const std::string line = given.is_string() ? given.get<std::string>() : "";
     return line.starts_with("qemu-io ") || line.starts_with("info ");
   }
-  if (command == "device_add") return arguments.contains("id");  // else we would not find it
+  if (command == "device_add") {  // without an id we would not find it, and it takes a number
+    const Json id = arguments.value("id", Json());
+    return id.is_string() && !id.get_ref<const std::string&>().empty();
+  }
   if (command.starts_with("block-export-")) return false;
   return std::ranges::find(kUndoable, command) != kUndoable.end() ||
          std::ranges::any_of(kUndoablePrefixes, [command](std::string_view prefix) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 
@@ -15,6 +16,7 @@ static constexpr std::string_view kProgress = "progress";
 static constexpr std::string_view kQueryDetails = "query-details";
 static constexpr std::string_view kGuestTimes = "guest-io-times";
 static constexpr std::string_view kDirectory = "directory";
+static constexpr std::string_view kMachineState = "machine-state";
 
 const std::vector<Normalisation>& normalisations() {
   static const std::vector<Normalisation> all = {
@@ -27,6 +29,8 @@ const std::vector<Normalisation>& normalisations() {
       {kQueryDetails,
        "query-block and query-named-block-nodes: host allocation, file name texts and node order"},
       {kGuestTimes, "qemu-io prints how long a request took"},
+      {kSnapshotTimes, "internal snapshots have the host's date, and how long the guest had run"},
+      {kMachineState, "how many bytes a machine's state takes is the machine's matter"},
   };
   return all;
 }
@@ -107,10 +111,24 @@ struct Exchange {
   Json reply;
 };
 
+// What HMP's savevm calls a snapshot that it is given no name for.
+constexpr std::string_view kNameOfDate = "vm-00000000000000";
+
+// With zeroes for the digits wherever it is like `pattern`, whose zeroes stand for digits.
+std::string with_zeroes(std::string text, std::string_view pattern) {
+  const auto alike = [](char c, char in_pattern) {
+    return in_pattern == '0' ? c >= '0' && c <= '9' : c == in_pattern;
+  };
+  for (std::size_t at = 0; at + pattern.size() <= text.size(); ++at)
+    if (std::ranges::equal(std::string_view(text).substr(at, pattern.size()), pattern, alike))
+      text.replace(at, pattern.size(), pattern);
+  return text;
+}
+
 class Normaliser {
  public:
-  Normaliser(const Switched& off, std::string directory)
-      : off_(off), directory_(std::move(directory)) {}
+  Normaliser(const Switched& off, std::string directory, Detail detail)
+      : off_(off), directory_(std::move(directory)), detail_(detail) {}
 
   std::string text(std::string text) const {
     if (is_on(kGeneratedNames, off_))
@@ -135,7 +153,18 @@ class Normaliser {
       for (const Json& element : json) result.push_back(value(element));
       return result;
     }
+    const bool is_snapshot = json.contains("vm-state-size");
+    const bool settled = detail_ == Detail::all && is_settled(json);
     for (const auto& [key, element] : json.items()) {
+      if (is_snapshot && is_snapshots_own(key, element)) continue;
+      if (is_snapshot && key == "name" && is_on(kSnapshotTimes, off_)) {
+        result[key] = with_zeroes(value(element).dump(), kNameOfDate);
+        continue;
+      }
+      if (settled && key != "busy") {
+        result[key] = value(element);
+        continue;
+      }
       const bool progress = key == "len" || key == "offset" || key == "current-progress" ||
                             key == "total-progress" || key == "busy";
       if (progress && is_on(kProgress, off_)) continue;
@@ -145,20 +174,98 @@ class Normaliser {
   }
 
   Json reply(const std::string& command, const Json& json) const {
+    if (detail_ == Detail::all && json.contains("return") && json["return"].is_array())
+      return sorted(command, value(json["return"]));
     const bool details = command == "query-block" || command == "query-named-block-nodes";
     if (details && is_on(kQueryDetails, off_)) return json.contains("error") ? json : Json("ok");
+    if (command == "human-monitor-command" && is_snapshot_list(json))
+      return snapshot_list(json["return"].get<std::string>());
     if (command == "human-monitor-command" && is_on(kGuestTimes, off_)) return first_line(json);
     return value(json);
   }
 
  private:
+  // What a job that rests or has ended tells of its progress is the same every time.
+  static bool is_settled(const Json& json) {
+    constexpr std::array<std::string_view, 5> kSettled = {"ready", "standby", "waiting", "pending",
+                                                          "concluded"};
+    if (json.contains("error")) return false;
+    if (json.contains("status") && json["status"].is_string())
+      return std::ranges::find(kSettled, json["status"].get<std::string>()) != kSettled.end();
+    return json.contains("offset") && json.contains("len") && json["offset"] == json["len"];
+  }
+
+  // Lists without the host's doing, in an order that does not depend on drawn names.
+  static Json sorted(const std::string& command, Json list) {
+    const bool nodes = command == "query-named-block-nodes";
+    for (Json& entry : list) {
+      if (!entry.is_object()) continue;
+      for (const char* host : {"actual-size", "iops_size"}) entry.erase(host);
+      if (entry.contains("image")) without_host(entry["image"]);
+      if (entry.contains("inserted") && entry["inserted"].contains("image"))
+        without_host(entry["inserted"]["image"]);
+      if (nodes || command == "query-block") entry.erase("stats");
+    }
+    auto entries = list.get<std::vector<Json>>();
+    std::ranges::sort(entries);
+    return entries;
+  }
+  static void without_host(Json& image) {
+    for (const char* host : {"actual-size", "backing-image", "children", "format-specific"})
+      image.erase(host);
+  }
+
+  // Of QAPI's SnapshotInfo.
+  bool is_snapshots_own(std::string_view key, const Json& element) const {
+    constexpr std::array<std::string_view, 4> kTimes = {"date-sec", "date-nsec", "vm-clock-sec",
+                                                        "vm-clock-nsec"};
+    if (std::ranges::find(kTimes, key) != kTimes.end()) return is_on(kSnapshotTimes, off_);
+    return key == "vm-state-size" && element != 0 && is_on(kMachineState, off_);
+  }
+
+  static bool is_snapshot_list(const Json& json) {
+    return json.contains("return") && json["return"].is_string() &&
+           json["return"].get_ref<const std::string&>().starts_with("List of snapshots");
+  }
+
+  // HMP's `info snapshots`.
+  Json snapshot_list(std::string text) const {
+    if (is_on(kSnapshotTimes, off_)) {
+      text = with_zeroes(std::move(text), "0000-00-00 00:00:00");
+      text = with_zeroes(std::move(text), "00:00:00.000");
+      text = with_zeroes(std::move(text), kNameOfDate);
+    }
+    if (!is_on(kMachineState, off_)) return text;
+    for (const char* unit : {" KiB ", " MiB ", " B "})
+      for (std::size_t at = text.find(unit); at != std::string::npos; at = text.find(unit, at + 1))
+        at = without_size(text, at);
+    return text;
+  }
+  // Takes the number before `at` and its column's blanks out, unless it is 0: gives where it was.
+  static std::size_t without_size(std::string& text, std::size_t at) {
+    std::size_t first = at;
+    while (first > 0 &&
+           (text[first - 1] == '.' || (text[first - 1] >= '0' && text[first - 1] <= '9')))
+      --first;
+    const bool is_zero = text.substr(first, at - first) == "0";
+    const std::size_t unit = text.find(' ', at + 1);
+    if (is_zero || first == at || unit == std::string::npos) return at;
+    while (first > 0 && text[first - 1] == ' ') --first;
+    text.replace(first, unit - first, " SIZE");
+    return first + 5;
+  }
+
   static Json first_line(const Json& json) {
     if (!json.contains("return") || !json["return"].is_string()) return json;
-    const std::string text = json["return"].get<std::string>();
+    std::string text = json["return"].get<std::string>();
+    // QEMU tells of each image that it makes.
+    while (text.starts_with("Formatting '") && text.contains('\n'))
+      text.erase(0, text.find('\n') + 1);
     return text.substr(0, text.find('\n'));
   }
   const Switched& off_;
   std::string directory_;
+  Detail detail_;
 };
 
 std::vector<Exchange> exchanges_of(const Transcript& transcript) {
@@ -255,8 +362,9 @@ std::optional<Divergence> compare_order(const Side& left, const Side& right, con
 }  // namespace
 
 std::vector<Divergence> compare_transcripts(const Side& left, const Side& right,
-                                            const Switched& off) {
-  const Normaliser left_normaliser(off, left.directory), right_normaliser(off, right.directory);
+                                            const Switched& off, Detail detail) {
+  const Normaliser left_normaliser(off, left.directory, detail);
+  const Normaliser right_normaliser(off, right.directory, detail);
   std::vector<Divergence> found;
   const std::vector<Exchange> a = exchanges_of(left.transcript), b = exchanges_of(right.transcript);
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)

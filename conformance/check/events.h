@@ -18,6 +18,8 @@ struct Normalisation {
   std::string_view name;
   std::string_view reason;
 };
+// Of transcripts and of files: internal snapshots have dates.
+inline constexpr std::string_view kSnapshotTimes = "snapshot-times";
 // All of them, in the order in which they are applied.
 const std::vector<Normalisation>& normalisations();
 // Their names without those that were switched off.
@@ -42,7 +44,9 @@ struct Side {
   const Transcript& transcript;
   std::string directory;  // what `${dir}` was
 };
+// `all`: with what queries tell of nodes, jobs and their progress, as far as it is stable.
+enum class Detail : unsigned char { some, all };
 std::vector<Divergence> compare_transcripts(const Side& left, const Side& right,
-                                            const Switched& off);
+                                            const Switched& off, Detail detail = Detail::some);
 
 }  // namespace conformance::check

@@ -233,6 +233,13 @@ std::vector<Pair> pairs() {
        hmp("wrote 65536/65536 bytes at offset 0\r\n64 KiB, 1 ops; 00.00 sec (1 GiB/sec)\r\n"),
        hmp("wrote 65536/65536 bytes at offset 0\r\n64 KiB, 1 ops; 00.01 sec (2 MiB/sec)\r\n"),
        DivergenceClass::error},
+      {"snapshot-times",
+       exchange("y", nullptr, {{"return", {{{"id", "1"}, {"date-sec", 7}, {"vm-state-size", 0}}}}}),
+       exchange("y", nullptr, {{"return", {{{"id", "1"}, {"date-sec", 8}, {"vm-state-size", 0}}}}}),
+       DivergenceClass::error},
+      {"machine-state", exchange("x", nullptr, {{"return", {{"id", "1"}, {"vm-state-size", 7}}}}),
+       exchange("x", nullptr, {{"return", {{"id", "1"}, {"vm-state-size", 8}}}}),
+       DivergenceClass::error},
   };
 }
 

@@ -8,6 +8,7 @@
 #include "conformance/cli/scenario_files.h"
 #include "conformance/cli/selection.h"
 #include "conformance/run/execution.h"
+#include "conformance/run/transcript.h"
 
 namespace cli {
 
@@ -23,8 +24,8 @@ static ScenarioResult compare_one(const conformance::Scenario& scenario, conform
   how.session.seed = conformance::seed_of(options.seed, scenario.id);
   how.switched_off = options.no_normalise;
   how.keep = options.keep;
-  const Executed a = execute(scenario, left, how);
-  const Executed b = execute(scenario, right, how);
+  Executed a = execute(scenario, left, how);
+  Executed b = execute(scenario, right, how);
   ScenarioResult result;
   result.id = scenario.id;
   result.target = left.name() + " against " + right.name();
@@ -35,8 +36,11 @@ static ScenarioResult compare_one(const conformance::Scenario& scenario, conform
     result.detail = a.broken.empty() ? b.broken : a.broken;
     return result;
   }
-  result.divergences = conformance::check::compare_transcripts(
-      {a.transcript, a.directory}, {b.transcript, b.directory}, options.no_normalise);
+  result.divergences =
+      scenario.is_transcript()
+          ? conformance::compare_records(a, b, options.no_normalise)
+          : conformance::check::compare_transcripts(
+                {a.transcript, a.directory}, {b.transcript, b.directory}, options.no_normalise);
   // What only one of them gets right, by the model.
   for (const auto& [mine, others, who] :
        {std::tuple{&a, &b, left.name()}, std::tuple{&b, &a, right.name()}})

@@ -31,6 +31,7 @@ static Expected<property::ExploreOptions> to_explore_options(const Options& opti
   const auto shard = parse_shard(options.shard);
   if (!shard) return std::unexpected(shard.error());
   const std::uint64_t cases = options.cases != 0 ? options.cases : 100;
+  explore.property = name;
   explore.seed = options.seed;
   explore.cases = (cases + shard->count - 1) / shard->count;
   if (shard->count > 1) explore.seed = conformance::seed_of(options.seed, options.shard);
@@ -48,7 +49,8 @@ static std::string again(const Options& options, const property::ExploreOptions&
   std::string command = "understudy explore";
   for (const std::string& target : options.targets.specs) command += " --target " + target;
   const std::uint64_t cases = options.seconds != 0 ? explored.cases + 1 : explore.cases;
-  return fmt::format("{} --property block-copy --seed {} --cases {}", command, explore.seed, cases);
+  return fmt::format("{} --property {} --seed {} --cases {}", command, explore.property,
+                     explore.seed, cases);
 }
 
 // What was explored, as reports show it: one result for each target.
@@ -59,7 +61,7 @@ static conformance::RunResult as_run(const property::ExploreOptions& explore) {
   for (const conformance::TargetChoice& target : explore.targets) {
     run.targets.push_back({target.name, target.version});
     conformance::ScenarioResult& result = run.results.emplace_back();
-    result.id = "explore/block-copy";
+    result.id = "explore/" + explore.property;
     result.target = target.name;
     if (target.skip_because.empty()) continue;
     result.verdict = conformance::Verdict::skipped;
@@ -72,10 +74,11 @@ static void print_count(const property::ExploreOptions& explore, const property:
   std::string others;
   for (std::size_t i = 1; i < explore.targets.size(); ++i)
     others += (i == 1 ? "" : ", ") + explore.targets[i].name;
-  fmt::print("block-copy, seed {}: {} cases on {}", explore.seed, done.cases,
+  fmt::print("{}, seed {}: {} cases on {}", explore.property, explore.seed, done.cases,
              explore.targets.front().name);
   if (!others.empty()) fmt::print(", {} of them on {} as well", done.shared, others);
   if (done.discarded != 0) fmt::print("; {} without a verdict were drawn anew", done.discarded);
+  if (done.unsteady != 0) fmt::print("; {} failed once and not again", done.unsteady);
   fmt::print("\n");
 }
 

@@ -125,7 +125,7 @@ const std::vector<Ban>& bans() {
       {"sim/", "unordered_", "std::map: the order of iteration is behaviour"},
       {"sim/", "_distribution", "Rng::below"},
       {"sim/", "std::thread", "coroutines of one World"},
-      {"sim/", "getenv", "options of the machine"},
+      {"sim/", "getenv", "options of the machine", {"sim/machine/"}},
       {"sim/", "float ", "integers, or Ratio"},
       {"sim/", "double ", "integers, or Ratio"},
       {"", "boost/process", "real-qemu's Process", {"real-qemu/", "conformance/cli/"}},

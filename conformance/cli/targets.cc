@@ -19,26 +19,6 @@ using conformance::TargetChoice;
 
 static real_qemu::Places places() { return {.root = UNDERSTUDY_SOURCE_DIR, .path = {}}; }
 
-static Expected<TargetChoice> choose_simulator(const std::string& spec) {
-  const std::string profile = spec == "sim" ? "7.2" : spec.substr(4);
-  const sim::qmp::Profile* found = sim::qmp::find_profile(profile);
-  if (found == nullptr || !found->offered) {
-    const bool planned = found != nullptr;
-    return std::unexpected(Failure{
-        kBadInput, planned ? fmt::format("--target {}: not in this version; there is sim:7.2", spec)
-                           : fmt::format("--target {}: no such profile; there is sim:7.2", spec)});
-  }
-  const conformance::SimTarget probe(*found);
-  return TargetChoice{probe.name(),
-                      probe.version(),
-                      probe.release(),
-                      [found]() -> Outcome<std::unique_ptr<Target>> {
-                        return std::make_unique<conformance::SimTarget>(*found);
-                      },
-                      {},
-                      {}};
-}
-
 static conformance::DivergenceClass class_named(const std::string& name) {
   const auto found = std::ranges::find(conformance::kClassNames, name);
   return found == conformance::kClassNames.end()
@@ -62,6 +42,30 @@ static Expected<std::vector<KnownDivergence>> known_of(const std::string& versio
         library->scenarios,
         [&](const conformance::Scenario& scenario) { return concerns(divergence, scenario.id); }));
   return known;
+}
+
+static Expected<TargetChoice> choose_simulator(const std::string& spec) {
+  const std::string profile = spec == "sim" ? "7.2" : spec.substr(4);
+  const sim::qmp::Profile* found = sim::qmp::find_profile(profile);
+  if (found == nullptr) {
+    std::string known;
+    for (const sim::Profile& other : sim::kProfiles)
+      known += fmt::format("{}sim:{}", known.empty() ? "" : ", ", other.name);
+    return std::unexpected(
+        Failure{kBadInput, fmt::format("--target {}: no such profile; there are {}", spec, known)});
+  }
+  const conformance::SimTarget probe(*found);
+  // What a release is known to do wrong its profile does, too.
+  auto known = known_of(fmt::format("{}.{}.{}", found->major, found->minor, found->micro));
+  if (!known) return std::unexpected(known.error());
+  return TargetChoice{probe.name(),
+                      probe.version(),
+                      probe.release(),
+                      [found]() -> Outcome<std::unique_ptr<Target>> {
+                        return std::make_unique<conformance::SimTarget>(*found);
+                      },
+                      *std::move(known),
+                      {}};
 }
 
 static Expected<TargetChoice> choose_qemu(const std::string& spec, const TargetRequest& request) {
@@ -100,10 +104,11 @@ static Expected<TargetChoice> choose(const std::string& spec, const TargetReques
   if (spec == "qemu" || spec.starts_with("qemu:")) return choose_qemu(spec, request);
   if (spec == "libvirt" || spec.starts_with("libvirt:"))
     return std::unexpected(Failure{kBadInput, "--target libvirt: not in this version"});
-  return std::unexpected(Failure{
-      kBadInput, fmt::format("--target {}: not a target; give sim, sim:7.2, qemu, qemu:VERSION or "
-                             "qemu:/path/to/qemu-system-x86_64",
-                             spec)});
+  return std::unexpected(
+      Failure{kBadInput,
+              fmt::format("--target {}: not a target; give sim, sim:VERSION, qemu, qemu:VERSION or "
+                          "qemu:/path/to/qemu-system-x86_64",
+                          spec)});
 }
 
 Expected<std::vector<TargetChoice>> choose_targets(const TargetRequest& request) {

@@ -126,8 +126,18 @@ sim::Result<std::string> probe_format(const Files& files, const std::string& pat
   return std::string(magic == kQcow2Magic ? "qcow2" : "raw");
 }
 
+// Zeroes what is hidden of `bytes`, which start at `at` in the file.
+static void hide(sim::MutableBytes bytes, std::uint64_t at, const std::vector<FileRange>& hidden) {
+  for (const FileRange& range : hidden) {
+    const std::uint64_t first = std::max(range.offset, at);
+    const std::uint64_t end = std::min(range.offset + range.length, at + bytes.size());
+    if (first < end) std::ranges::fill(bytes.subspan(first - at, end - first), std::byte{0});
+  }
+}
+
 // Four lanes of xor and multiply over 64 bit words, so that it runs at the speed of memory.
-sim::Result<std::uint64_t> digest(const Files& files, const std::string& path) {
+sim::Result<std::uint64_t> digest(const Files& files, const std::string& path,
+                                  const std::vector<FileRange>& hidden) {
   const auto size = files.size(path);
   if (!size) return sim::os_error(ENOENT, path);
   constexpr std::uint64_t kPrime = 0x9e3779b185ebca87;
@@ -139,6 +149,7 @@ sim::Result<std::uint64_t> digest(const Files& files, const std::string& path) {
     const sim::MutableBytes bytes = std::as_writable_bytes(std::span(words)).first(used * 8);
     TRY_OK(files.read(path, at, bytes.first(now)));
     std::ranges::fill(bytes.subspan(now), std::byte{0});
+    hide(bytes.first(now), at, hidden);
     for (std::size_t i = 0; i < used; i += lanes.size())
       for (std::size_t k = 0; k < lanes.size(); ++k)
         lanes[k] = std::rotl((lanes[k] ^ words[i + k]) * kPrime, 29);

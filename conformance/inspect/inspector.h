@@ -21,6 +21,7 @@
 
 #include "conformance/inspect/content.h"
 #include "conformance/inspect/image.h"
+#include "conformance/inspect/snapshot_times.h"
 #include "conformance/target/files.h"
 #include "sim/base/result.h"
 
@@ -62,8 +63,10 @@ std::optional<std::uint64_t> first_difference(const View& left, const View& righ
 // "qcow2" by its magic number, else "raw"; an Error if there is no such file.
 sim::Result<std::string> probe_format(const Files& files, const std::string& path);
 
-// A number for the whole file, length included: equal files have equal digests.
-sim::Result<std::uint64_t> digest(const Files& files, const std::string& path);
+// A number for the whole file, length included: equal files have equal digests.  What is `hidden`
+// counts as zeroes.
+sim::Result<std::uint64_t> digest(const Files& files, const std::string& path,
+                                  const std::vector<FileRange>& hidden = {});
 
 class Inspector {
  public:

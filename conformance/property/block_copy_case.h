@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "conformance/property/case.h"
 #include "conformance/scenario/scenario.h"
 
 namespace conformance::property {
@@ -35,12 +36,6 @@ struct BlockCopyCase {
   std::vector<GuestStep> while_ready;
   std::vector<GuestStep> afterwards;
   End end = End::abort;
-};
-
-struct PlannedScenario {
-  Scenario scenario;  // no call states an answer: the model judges
-  // Why the model has no opinion on the call; such a case must be discarded.
-  std::optional<std::string> unknown;
 };
 
 // `id` names the scenario in reports.

@@ -8,7 +8,6 @@
 #include <limits>
 #include <memory>
 
-#include "conformance/property/block_copy_case.h"
 #include "conformance/property/found_file.h"
 #include "conformance/run/execution.h"
 
@@ -19,8 +18,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using rc::detail::CaseDescription;
 using rc::detail::CaseResult;
-
-constexpr const char* kId = "explore/block-copy";
 
 // RapidCheck prints nothing of its own.
 class Silent final : public rc::detail::TestListener {
@@ -85,9 +82,9 @@ class Exploration {
 
   void search(std::uint64_t seed, int cases) {
     const rc::detail::Property property =
-        rc::gen::map(block_copy_cases(), [this](const BlockCopyCase& drawn) {
+        rc::gen::map(cases_of(options_.property), [this](const PlannedScenario& planned) {
           CaseDescription description;
-          description.result = CaseResult(judge(drawn), "");
+          description.result = CaseResult(judge(planned), "");
           description.example = [] { return rc::detail::Example(); };
           return description;
         });
@@ -101,14 +98,14 @@ class Exploration {
     if (result.is<rc::detail::GaveUpResult>()) explored_.broken = "too many cases were discarded";
   }
 
-  CaseResult::Type judge(const BlockCopyCase& drawn) {
-    if (failing_) return try_smaller(drawn);
+  CaseResult::Type judge(const PlannedScenario& planned) {
+    if (failing_) return try_smaller(planned);
     if (is_over()) return CaseResult::Type::Success;
-    PlannedScenario planned = to_scenario(drawn, kId);
     if (planned.unknown) return discard();
     const bool shared =
         targets_.size() > 1 &&
-        in_shard(options_.seed, std::to_string(explored_.cases), 1, options_.shared_one_in);
+        (planned.scenario.is_transcript() ||
+         in_shard(options_.seed, std::to_string(explored_.cases), 1, options_.shared_one_in));
     RunResult run = this->run(planned.scenario, shared ? targets_ : first_target());
     if (is_unjudged(run)) return discard();
     ++explored_.cases;
@@ -116,9 +113,15 @@ class Exploration {
     if (options_.progress) options_.progress(explored_.cases);
     const ScenarioResult* failure = failure_of(run);
     if (failure == nullptr) return CaseResult::Type::Success;
+    if (planned.scenario.is_transcript()) {
+      // What two machines say side by side may depend on their pace.
+      run = this->run(planned.scenario, targets_);
+      failure = failure_of(run);
+      if (failure == nullptr) return ++explored_.unsteady, CaseResult::Type::Success;
+    }
     class_ = failure->divergence_class();
     choose_targets_to_shrink_on(planned.scenario, *failure, shared);
-    keep(std::move(planned.scenario), std::move(run));
+    keep(planned.scenario, std::move(run));
     shrinking_since_ = Clock::now();
     return CaseResult::Type::Failure;
   }
@@ -129,18 +132,17 @@ class Exploration {
   }
 
   // Smaller cases must fail in the same way: a search for one thing shall not end with another.
-  CaseResult::Type try_smaller(const BlockCopyCase& drawn) {
+  CaseResult::Type try_smaller(const PlannedScenario& planned) {
     const bool too_long =
         Clock::now() - shrinking_since_ > std::chrono::seconds(options_.shrink_seconds_max);
     if (tries_ >= options_.shrink_tries_max || too_long) return CaseResult::Type::Success;
     ++tries_;
-    PlannedScenario planned = to_scenario(drawn, kId);
     if (planned.unknown) return CaseResult::Type::Success;
     RunResult run = this->run(planned.scenario, targets_to_shrink_on_);
     const ScenarioResult* failure = failure_of(run);
     if (failure == nullptr || failure->divergence_class() != class_)
       return CaseResult::Type::Success;
-    keep(std::move(planned.scenario), std::move(run));
+    keep(planned.scenario, std::move(run));
     return CaseResult::Type::Failure;
   }
 

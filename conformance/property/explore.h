@@ -2,23 +2,21 @@
 
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "conformance/property/case.h"
 #include "conformance/run/runner.h"
 #include "conformance/scenario/scenario.h"
 #include "conformance/verdict/verdict.h"
 
 namespace conformance::property {
 
-inline constexpr std::array<std::string_view, 1> kProperties = {"block-copy"};
-
 struct ExploreOptions {
+  std::string property = "block-copy";  // one of kProperties
   std::uint64_t seed = 1;
   std::uint64_t cases = 100;  // that are judged; those without a verdict are drawn anew
   std::uint64_t seconds = 0;  // not 0: as many cases as fit into so long, instead
@@ -48,6 +46,7 @@ struct Explored {
   std::uint64_t cases = 0;
   std::uint64_t shared = 0;     // of these on the other targets as well
   std::uint64_t discarded = 0;  // the model had no opinion
+  std::uint64_t unsteady = 0;   // failed, and did not when tried again
   std::optional<Found> found;
   std::string broken;  // the harness failed: why; empty if it did not
 };

@@ -10,9 +10,9 @@
 #include "conformance/run/guest_io.h"
 #include "conformance/run/images.h"
 #include "conformance/run/keep.h"
-#include "conformance/run/sim_target.h"
+#include "conformance/run/members.h"
+#include "conformance/run/transcript.h"
 #include "sim/base/text.h"
-#include "sim/storage/file.h"
 
 namespace conformance {
 
@@ -71,13 +71,7 @@ class Execution {
   // --- getting ready -----------------------------------------------------------------------------
 
   bool prepare() {
-    sim::Result<> made = sim::ok();
-    if (auto* simulated = dynamic_cast<SimSession*>(&session_)) {
-      made = make_images(scenario_, simulated->storage(), directory_);
-    } else {
-      sim::storage::RealFiles files(sim::storage::Flush::unsafe);
-      made = make_images(scenario_, files, directory_);
-    }
+    const sim::Result<> made = make_images(scenario_, session_);
     if (!made) return broken("cannot make the images: " + made.error().desc);
     describe(
         scenario_,
@@ -209,23 +203,12 @@ class Execution {
       failed(step.command, reply.error());
       return;
     }
-    if (step.expect && !contains(*reply, here(*step.expect)))
+    if (step.expect && !has_members(*reply, here(*step.expect)))
       diverge(DivergenceClass::error, "the reply has these members", step.expect->dump(),
               reply->dump());
   }
 
-  // With this run's directory for "${dir}".
-  Json here(const Json& json) const {
-    return Json::parse(sim::replace_all(json.dump(), "${dir}", directory_));
-  }
-
-  // Every member of `part` is in `whole` with that value, recursively.
-  static bool contains(const Json& whole, const Json& part) {
-    if (!part.is_object()) return whole == part;
-    return whole.is_object() && std::ranges::all_of(part.items(), [&](const auto& member) {
-             return whole.contains(member.key()) && contains(whole[member.key()], member.value());
-           });
-  }
+  Json here(const Json& json) const { return in_directory(json, directory_); }
 
   std::optional<Guest> guest_of(const std::string& disk) {
     const auto qdev = domain_->qdev(disk);
@@ -317,6 +300,9 @@ class Execution {
   }
 
   // What was flushed is there, images are whole but for leaks.  Nothing can follow.
+  // Not to be loaded in a scenario with disks.
+  void perform(const RestStep& /*step*/) {}
+
   void perform(const PowerCutStep& /*step*/) {
     place_ += ": power cut";
     if (!drain_events()) return;  // they were sent before the last reply
@@ -397,7 +383,7 @@ class Execution {
       for (; looked_at < result_.transcript.size(); ++looked_at) {
         const TranscriptEntry& entry = result_.transcript[looked_at];
         if (entry.kind == TranscriptEntry::Kind::event && entry.name == step.event &&
-            (data.is_null() || contains(entry.content, data)))
+            (data.is_null() || has_members(entry.content, data)))
           return;
       }
       const auto event = hypervisor_.next_event(kEventLimit);
@@ -549,7 +535,13 @@ class Execution {
 }  // namespace
 
 Executed execute(const Scenario& scenario, Target& target, const ExecutionOptions& options) {
+  if (is_older(target.release(), scenario.since)) {
+    Executed skipped;
+    skipped.skipped = fmt::format("what it uses is in QEMU since {}", scenario.since);
+    return skipped;
+  }
   SessionOptions how = options.session;
+  how.settles = scenario.is_transcript();
   how.hazards = std::ranges::any_of(scenario.steps, [](const Step& step) {
     return std::holds_alternative<FaultStep>(step.action) ||
            std::holds_alternative<PowerCutStep>(step.action);
@@ -560,7 +552,8 @@ Executed execute(const Scenario& scenario, Target& target, const ExecutionOption
     failed.broken = session.error().detail;
     return failed;
   }
-  Executed result = Execution(scenario, **session, options).run();
+  Executed result = scenario.is_transcript() ? record(scenario, **session)
+                                             : Execution(scenario, **session, options).run();
   if (!options.keep.empty())
     keep_evidence(options.keep, scenario.id, target.name(), (*session)->files(), result.transcript);
   result.directory = (*session)->files().directory();

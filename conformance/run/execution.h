@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,6 +37,10 @@ struct Executed {
   std::string directory;  // what `${dir}` was
   std::uint64_t trace_hash = 0;
   std::uint64_t bytes_hash = 0;  // of all files at the end, if asked for
+  // Of a transcript scenario: where the hypervisor crashed (empty: it did not), and what its files
+  // are at the end, by name.
+  std::string crash;
+  std::map<std::string, std::string> files;
 };
 
 // Never fails otherwise: whatever goes wrong is in the result.

@@ -254,6 +254,7 @@ class FaultySession final : public Session {
   explicit FaultySession(const Fault& fault) : hypervisor_(fault) {}
   Hypervisor& hypervisor() override { return hypervisor_; }
   Files& files() override { return files_; }
+  Outcome<void> end() override { return {}; }
 
  private:
   FaultyHypervisor hypervisor_;

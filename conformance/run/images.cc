@@ -4,9 +4,11 @@
 #include <bit>
 #include <map>
 
+#include "conformance/run/sim_target.h"
 #include "sim/block/graph.h"
 #include "sim/driver/open.h"
 #include "sim/qcow2/create.h"
+#include "sim/storage/file.h"
 
 namespace conformance {
 
@@ -37,7 +39,8 @@ Task<Result<>> create_image(const Scenario& scenario, const Image& image,
   options.size = image.size;
   options.cluster_bits = static_cast<std::uint32_t>(std::countr_zero(image.cluster_size));
   if (const Image* backing = find_image(scenario, image.backing)) {
-    options.backing_file = path_of(directory, *backing);
+    // Targets whose files are compared have directories of their own.
+    options.backing_file = scenario.is_transcript() ? backing->file : path_of(directory, *backing);
     options.backing_format = format_name(*backing);
   }
   co_return co_await sim::qcow2::create(*file, std::move(options));
@@ -93,6 +96,14 @@ Result<> make_images(const Scenario& scenario, sim::storage::FileSystem& files,
   sim::World world(0);
   sim::block::Graph graph(world, files, *sim::find_profile("7.2"));
   return sim::run(world, make_all(scenario, graph, files, directory));
+}
+
+Result<> make_images(const Scenario& scenario, Session& session) {
+  const std::string directory = session.files().directory();
+  if (auto* simulated = dynamic_cast<SimSession*>(&session))
+    return make_images(scenario, simulated->storage(), directory);
+  sim::storage::RealFiles files(sim::storage::Flush::unsafe, false);
+  return make_images(scenario, files, directory);
 }
 
 }  // namespace conformance

@@ -5,13 +5,18 @@
 #include <string>
 
 #include "conformance/scenario/scenario.h"
+#include "conformance/target/target.h"
 #include "sim/storage/storage.h"
 
 namespace conformance {
 
 // Writes every image of the scenario into `directory` of `files`: created as QEMU creates them,
-// then filled through their own chain.  Headers name backing files by absolute path, with format.
+// then filled through their own chain.  Headers name backing files by absolute path, with format;
+// those of a transcript scenario without a directory, as its files are compared between sessions.
 sim::Result<> make_images(const Scenario& scenario, sim::storage::FileSystem& files,
                           const std::string& directory);
+
+// The same where a session's files are.
+sim::Result<> make_images(const Scenario& scenario, Session& session);
 
 }  // namespace conformance

@@ -64,6 +64,7 @@ class Foretold {
   void perform(const CheckStep&) {}
   void perform(const FaultStep&) {}
   void perform(const PowerCutStep&) {}
+  void perform(const RestStep&) {}
 
   model::DomainModel model_;
 };

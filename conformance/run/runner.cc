@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "conformance/run/transcript.h"
 #include "sim/base/text.h"
 #include "sim/world/rng.h"
 
@@ -142,7 +143,7 @@ class Runner {
           std::chrono::duration<double>(Clock::now() - start).count();
     }
     std::vector<std::string> beside(targets_.size());
-    if (options_.compare_transcripts) compare_with_real(executed, beside);
+    if (options_.compare_transcripts) compare_with_real(scenario, executed, beside);
     for (std::size_t i = 0; i < targets_.size(); ++i) {
       ScenarioResult& result = results_[index * targets_.size() + i];
       result.again = again(scenario, targets_[i].name, beside[i]);
@@ -157,7 +158,8 @@ class Runner {
   // A simulator must say what a real QEMU of its release says; where the two differ though both
   // agree with the model, the simulator is the one that is wrong.  `beside` becomes the real one's
   // name.
-  void compare_with_real(std::vector<Executed>& executed, std::vector<std::string>& beside) const {
+  void compare_with_real(const Scenario& scenario, std::vector<Executed>& executed,
+                         std::vector<std::string>& beside) const {
     for (std::size_t sim = 0; sim < targets_.size(); ++sim) {
       if (!targets_[sim].name.starts_with("sim")) continue;
       for (std::size_t real = 0; real < targets_.size(); ++real) {
@@ -167,14 +169,18 @@ class Runner {
         if (!executed[sim].broken.empty() || !executed[real].broken.empty()) continue;
         if (!executed[sim].skipped.empty() || !executed[real].skipped.empty()) continue;
         if (!targets_[sim].skip_because.empty() || !targets_[real].skip_because.empty()) continue;
-        if (!executed[sim].divergences.empty() || !executed[real].divergences.empty()) continue;
-        auto found = check::compare_transcripts(
-            {executed[real].transcript, executed[real].directory},
-            {executed[sim].transcript, executed[sim].directory}, options_.switched_off);
+        const bool records = scenario.is_transcript();
+        if (!records && (!executed[sim].divergences.empty() || !executed[real].divergences.empty()))
+          continue;
+        auto found = records ? compare_records(executed[real], executed[sim], options_.switched_off)
+                             : check::compare_transcripts(
+                                   {executed[real].transcript, executed[real].directory},
+                                   {executed[sim].transcript, executed[sim].directory},
+                                   options_.switched_off);
         for (Divergence& divergence : found)
           divergence.requirement = "the simulator says what " + targets_[real].name + " says";
         if (!found.empty()) beside[sim] = targets_[real].name;
-        executed[sim].divergences = std::move(found);
+        std::ranges::move(found, std::back_inserter(executed[sim].divergences));
         break;
       }
     }

@@ -53,12 +53,16 @@ class MemoryDirectory final : public Files {
 
 class MachineHypervisor final : public Hypervisor {
  public:
-  explicit MachineHypervisor(sim::machine::Machine& machine) : machine_(machine) {}
+  MachineHypervisor(sim::machine::Machine& machine, bool settles)
+      : machine_(machine), settles_(settles) {}
 
   Outcome<Json> execute(std::string_view command, const Json& arguments) override {
     Json request = {{"execute", command}};
     if (!arguments.is_null()) request["arguments"] = arguments;
     std::optional<Json> reply = machine_.execute(std::move(request));
+    if (machine_.crashed())
+      return std::unexpected(TargetFailure{TargetFailure::Kind::crash, *machine_.crashed()});
+    if (reply && settles_) machine_.settle();
     if (!reply)
       return std::unexpected(TargetFailure{
           TargetFailure::Kind::hang,
@@ -80,6 +84,7 @@ class MachineHypervisor final : public Hypervisor {
     return Event{std::move(event->name), std::move(event->data)};
   }
   sim::machine::Machine& machine_;
+  bool settles_;
 };
 
 }  // namespace
@@ -88,14 +93,17 @@ struct SimSession::Parts {
   Parts(const sim::qmp::Profile& profile, const SessionOptions& options,
         sim::job::MirrorCanary canary)
       : hazards(files),
-        machine(options.hazards ? static_cast<sim::storage::FileSystem&>(hazards) : files,
-                {&profile, options.seed, options.explore, canary}),
+        machine(std::make_unique<sim::machine::Machine>(
+            options.hazards ? static_cast<sim::storage::FileSystem&>(hazards) : files,
+            sim::machine::MachineOptions{&profile, options.seed, options.explore, canary})),
         directory(files),
-        hypervisor(machine),
-        seed(options.seed) {}
+        hypervisor(*machine, options.settles),
+        seed(options.seed) {
+    files.restrict_to(kDirectory);
+  }
   sim::storage::MemoryFiles files;
   HazardousFiles hazards;
-  sim::machine::Machine machine;
+  std::unique_ptr<sim::machine::Machine> machine;
   MemoryDirectory directory;
   MachineHypervisor hypervisor;
   std::uint64_t seed;
@@ -107,10 +115,16 @@ SimSession::SimSession(const sim::qmp::Profile& profile, const SessionOptions& o
 SimSession::~SimSession() = default;
 Hypervisor& SimSession::hypervisor() { return parts_->hypervisor; }
 Files& SimSession::files() { return parts_->directory; }
-std::uint64_t SimSession::trace_hash() const { return parts_->machine.world().trace.hash(); }
+std::uint64_t SimSession::trace_hash() const {
+  return parts_->machine ? parts_->machine->world().trace.hash() : 0;
+}
 std::optional<std::string> SimSession::inject(const FileFault& fault) {
   parts_->hazards.inject(fault);
   return std::nullopt;
+}
+Outcome<void> SimSession::end() {
+  parts_->machine.reset();
+  return {};
 }
 Outcome<void> SimSession::cut_power() {
   if (const auto cut = parts_->hazards.cut_power(parts_->seed); !cut)

@@ -19,8 +19,10 @@ class SimSession final : public Session {
 
   Hypervisor& hypervisor() override;
   Files& files() override;
+  bool is_simulated() const override { return true; }
   std::uint64_t trace_hash() const override;
   std::optional<std::string> inject(const FileFault& fault) override;
+  Outcome<void> end() override;
   Outcome<void> cut_power() override;
 
   // Where the machine's file names lead.

@@ -345,6 +345,16 @@ void Matrix::override_by(Building& building, const Rule& rule) {
 
 void Matrix::finish(Building& building) {
   Draft& draft = building.draft;
+  draft.since = text_or(document_, "since", "");
+  draft.files = text_or(document_, "files", "bytes");
+  for (const auto& [key, command] :
+       {std::pair{"nodes", "blockdev-add"}, {"devices", "device_add"}}) {
+    const Json& list = at_or(document_, key, kNoArray);
+    for (std::size_t i = 0; i < list.size(); ++i)
+      draft.steps.push_back(
+          {Json{{"qmp", command}, {"arguments", list[i]}, {"expect", {{"return", Json::object()}}}},
+           element(member("", key), i)});
+  }
   const Json& steps = document_["steps"];
   for (std::size_t i = 0; i < steps.size(); ++i) {
     if (steps[i].contains("part"))

@@ -38,6 +38,8 @@ struct Draft {
   std::map<std::string, Placed> images;
   std::vector<Placed> disks;
   std::vector<Placed> steps;
+  std::string since;
+  std::string files = "bytes";
 };
 
 struct Expansion {

@@ -103,6 +103,7 @@ class Meaning {
   void check_step(const CheckStep& step, const std::string& place);
   void check_step(const FaultStep& step, const std::string& place);
   void check_step(const PowerCutStep& step, const std::string& place);
+  void check_step(const RestStep& step, const std::string& place);
 
   const Scenario& scenario_;
   const Draft& draft_;
@@ -242,6 +243,12 @@ void Meaning::check_step(const FaultStep& step, const std::string& place) {
   if (disk(step.on) == nullptr && !is_file_name(step.on))
     report(member(place, "fault"), "on: the target of a disk, or the name of a file in ${dir}",
            fmt::format("found \"{}\"", step.on));
+}
+
+void Meaning::check_step(const RestStep&, const std::string& place) {
+  if (!scenario_.disks.empty())
+    report(place, "no wait-jobs: it is for scenarios without disks",
+           "wait for an event of the disk's job");
 }
 
 void Meaning::check_step(const PowerCutStep&, const std::string& place) {

@@ -208,6 +208,10 @@ CallStep read_call(const Object& step) {
   return call;
 }
 
+QmpStep read_hmp(const Object& step) {
+  return {"human-monitor-command", Json{{"command-line", step.text("hmp")}}, std::nullopt};
+}
+
 QmpStep read_qmp(const Object& step) {
   QmpStep qmp;
   qmp.command = step.text("qmp");
@@ -267,6 +271,11 @@ PowerCutStep read_power_cut(const Object& step) {
   return {};
 }
 
+RestStep read_rest(const Object& step) {
+  if (step["wait-jobs"] != Json("rest")) step.error().report(step.place("wait-jobs"), "\"rest\"");
+  return {};
+}
+
 WaitStep read_wait(const Object& step) {
   static constexpr std::array<std::string_view, 4> kStatuses = {"ready", "completed", "canceled",
                                                                 "failed"};
@@ -275,6 +284,11 @@ WaitStep read_wait(const Object& step) {
     wait.status = step.text("wait");
     step.one_of("wait", kStatuses);
     wait.disk = step.text("disk");
+    return wait;
+  }
+  if (step.has("wait-job")) {
+    wait.event = "JOB_STATUS_CHANGE";
+    wait.data = {{"id", step.text("wait-job")}, {"status", step.text("status")}};
     return wait;
   }
   wait.event = step.text("wait-event");
@@ -296,10 +310,12 @@ Step read_step(const Placed& placed, FirstError& error) {
   const Object step(placed.value, placed.place, error);
   if (step.has("call")) return {read_call(step), placed.place};
   if (step.has("qmp")) return {read_qmp(step), placed.place};
+  if (step.has("hmp")) return {read_hmp(step), placed.place};
   if (step.has("check")) return {read_check(step), placed.place};
   if (step.has("guest")) return {read_guest(step), placed.place};
   if (step.has("fault")) return {read_fault(step), placed.place};
   if (step.has("power-cut")) return {read_power_cut(step), placed.place};
+  if (step.has("wait-jobs")) return {read_rest(step), placed.place};
   return {read_wait(step), placed.place};
 }
 
@@ -312,7 +328,10 @@ Scenario read_draft(const Draft& draft, FirstError& error) {
                     .because = draft.because,
                     .images = {},
                     .disks = {},
-                    .steps = {}};
+                    .steps = {},
+                    .since = draft.since};
+  if (draft.files != "bytes")
+    scenario.files = draft.files == "content" ? FileComparison::content : FileComparison::none;
   std::map<std::string, Image> images;
   for (const auto& [name, placed] : draft.images)
     images.emplace(name, read_image(name, Object(placed.value, placed.place, error)));

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -108,10 +109,18 @@ struct FaultStep {
 // last step.  Afterwards the files must be intact but for leaks, and hold what was flushed.
 struct PowerCutStep {};
 
+// Waits until no job of the hypervisor moves any more: each is paused, ready, waiting for others of
+// its transaction, pending, concluded, or held back by its speed.  In transcript scenarios only.
+struct RestStep {};
+
 struct Step {
-  std::variant<CallStep, QmpStep, GuestStep, WaitStep, CheckStep, FaultStep, PowerCutStep> action;
+  std::variant<CallStep, QmpStep, GuestStep, WaitStep, CheckStep, FaultStep, PowerCutStep, RestStep>
+      action;
   std::string place;  // JSON pointer into the file, for messages
 };
+
+// How the files of a transcript scenario are compared at the end.
+enum class FileComparison : std::uint8_t { bytes, content, none };
 
 struct Scenario {
   std::string id;             // "matrix/block-copy/src=raw/full/dest=absent/pivot/write=none"
@@ -121,6 +130,18 @@ struct Scenario {
   std::vector<Image> images;  // backing images before those that use them
   std::vector<Disk> disks;
   std::vector<Step> steps;
+  std::string since;  // the first release that it is for; empty: all
+  FileComparison files = FileComparison::bytes;
+
+  // Without disks there is no domain and nothing is predicted: targets of the same release are
+  // compared with each other, by their transcripts and files.
+  bool is_transcript() const {
+    return disks.empty() && !steps.empty() && std::ranges::all_of(steps, [](const Step& step) {
+             return std::holds_alternative<QmpStep>(step.action) ||
+                    std::holds_alternative<WaitStep>(step.action) ||
+                    std::holds_alternative<RestStep>(step.action);
+           });
+  }
 };
 
 // Combinations that a matrix left out, and why: "matrix/block-copy/src=raw/*/dest=…/*/*", with "*"

@@ -108,6 +108,12 @@ Ordered step_json(const PowerCutStep&) {
   return json;
 }
 
+Ordered step_json(const RestStep&) {
+  Ordered json;
+  json["wait-jobs"] = "rest";
+  return json;
+}
+
 Ordered step_json(const WaitStep& step) {
   Ordered json;
   if (step.event.empty()) {
@@ -157,11 +163,16 @@ std::string to_json_text(const Scenario& scenario) {
   const auto steps = lines_of(scenario.steps, [](const Step& step) {
     return one_line(std::visit([](const auto& action) { return step_json(action); }, step.action));
   });
+  std::string ending;
+  if (!scenario.since.empty()) ending += fmt::format(",\n  \"since\": \"{}\"", scenario.since);
+  if (scenario.files != FileComparison::bytes)
+    ending += fmt::format(",\n  \"files\": \"{}\"",
+                          scenario.files == FileComparison::content ? "content" : "none");
   return fmt::format(
       "{{\n  \"title\": {},\n  \"because\": {},\n  \"images\": {{{}}},\n  \"disks\": [{}],\n"
-      "  \"steps\": [{}]\n}}\n",
+      "  \"steps\": [{}]{}\n}}\n",
       Ordered(scenario.title).dump(), Ordered(scenario.because).dump(), joined(images),
-      joined(disks), joined(steps));
+      joined(disks), joined(steps), ending);
 }
 
 }  // namespace conformance

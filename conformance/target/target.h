@@ -30,12 +30,20 @@ class Session {
   virtual ~Session() = default;
   virtual Hypervisor& hypervisor() = 0;
   virtual Files& files() = 0;
+  // It crashes where its release is known to: that is no divergence by itself.
+  virtual bool is_simulated() const { return false; }
   // One number for everything that happened; 0 where the target cannot tell (real QEMU).
   virtual std::uint64_t trace_hash() const { return 0; }
 
   // Lets a coming request to a file fail.  Nothing: it will; else why this target cannot do that.
   virtual std::optional<std::string> inject(const FileFault& /*fault*/) {
     return "this target cannot let requests fail";
+  }
+  // Ends the hypervisor as its user would (quit): everything is in the files.  Only files() may be
+  // used afterwards.
+  [[nodiscard]] virtual Outcome<void> end() {
+    return std::unexpected(
+        TargetFailure{TargetFailure::Kind::harness, "this target cannot be ended"});
   }
   // Ends the hypervisor as a power cut would, as far as the target can: the simulator draws what of
   // the unflushed changes is lost; a real QEMU is killed, and the host still writes what it was
@@ -50,6 +58,9 @@ struct SessionOptions {
   std::uint64_t seed = 1;
   bool explore = false;  // the simulator: run due work in an order drawn from the seed
   bool hazards = false;  // inject() and cut_power() will be used
+  // The simulator: after a command all that needs no time is done before the next one.  A real
+  // QEMU gets that far while a client reads the reply.
+  bool settles = false;
 };
 
 class Target {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "real-qemu/differential/shell.h"
 #include "sim/base/bytes.h"
 #include "sim/world/rng.h"
 
@@ -353,7 +354,7 @@ std::vector<std::string> base_lines() {
       "qemu-img snapshot -c first snap.qcow2",
       "qemu-img create -q -f qcow2 bitmaps.qcow2 1M",
       "qemu-img bitmap --add bitmaps.qcow2 bit0",
-      "for i in 1 2 3 4 5 6 7 8 9; do " + luks + " && break; done",
+      until_measured(luks),
       "qemu-img create -q -f raw base.raw 1M",
       "qemu-img create -q -f qcow2 -b base.raw -F raw over.qcow2",
       "qemu-img create -q -f qcow2 base5.qcow2 1M",

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <string_view>
 
+#include "real-qemu/differential/shell.h"
 #include "sim/base/bytes.h"
 #include "sim/base/size.h"
 #include "sim/world/rng.h"
@@ -465,14 +466,13 @@ void add_encrypted(Book& book) {
     Rng rng = book.fork();
     const Script script = {.size = 1_MiB, .cluster = 65536};
     const bool luks = options.find("luks") != std::string_view::npos;
-    // QEMU sometimes cannot measure the processor, and can the next time.
     const std::string make =
         fmt::format("$IMG create -q -f qcow2 {} -o {},encrypt.key-secret=s{} i.qcow2 1M", secret,
                     options, luks ? ",encrypt.iter-time=100" : "");
-    ImageRecipe& recipe = book.add(
-        fmt::format("encrypted_{}", number++),
-        {"for i in 1 2 3 4 5 6 7 8 9; do " + make + " && break; done",
-         session(rng, script, 10, "i.qcow2", access), session(rng, script, 4, "i.qcow2", access)});
+    ImageRecipe& recipe =
+        book.add(fmt::format("encrypted_{}", number++),
+                 {until_measured(make), session(rng, script, 10, "i.qcow2", access),
+                  session(rng, script, 4, "i.qcow2", access)});
     recipe.access = access;
     recipe.same_bytes = !luks;  // keys and salts are drawn
     recipe.for_releases = luks;

@@ -23,8 +23,7 @@ std::vector<Sequence> load_sequences(const std::string& path) {
   for (const Json& entry : json["sequences"])
     sequences.push_back({entry["name"], entry.value("layout", "chain"),
                          entry.value("drain_pairs_vary", false),
-                         entry["steps"].get<std::vector<Step>>(), entry.value("since", ""),
-                         entry.value("files", std::vector<std::string>())});
+                         entry["steps"].get<std::vector<Step>>()});
   return sequences;
 }
 
@@ -230,15 +229,6 @@ sim::Result<> fill(conformance::Files& files, const Images& images) {
   return sim::ok();
 }
 
-void read_files(conformance::Files& files, const Sequence& sequence, Replay& result) {
-  for (const std::string& name : sequence.files) {
-    const std::string path = files.directory() + "/" + name;
-    std::vector<std::byte>& bytes = result.files[name];
-    bytes.resize(files.size(path).value_or(0));
-    if (!files.read(path, 0, bytes)) bytes.clear();
-  }
-}
-
 }  // namespace
 
 Replay replay(conformance::Target& target, const Images& images, const Sequence& sequence,
@@ -268,7 +258,6 @@ Replay replay(conformance::Target& target, const Images& images, const Sequence&
     else if (!player.play(step))
       return result;
   }
-  read_files((*session)->files(), sequence, result);
   if (sequence.drain_pairs_vary)
     for (auto& [job, events] : result.events) drop_drain_pairs(events);
   return result;

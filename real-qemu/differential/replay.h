@@ -31,8 +31,6 @@ struct Sequence {
   std::string layout;
   bool drain_pairs_vary = false;  // how often QEMU drains is not compared
   std::vector<Step> steps;
-  std::string since;               // the first release that has the commands; empty: all
-  std::vector<std::string> files;  // whose bytes are compared at the end
 };
 
 // For GoogleTest.
@@ -48,7 +46,6 @@ struct Replay {
   std::vector<Json> replies;  // one for each step; null for a wait, and for what was not asked
   // By job id, in order; what belongs to no job is under "".
   std::map<std::string, std::vector<std::string>> events;
-  std::map<std::string, std::vector<std::byte>> files;  // those that the sequence names
   std::string failure;  // not empty: the target hung, crashed or an awaited event did not come
 };
 

@@ -97,4 +97,8 @@ Ran run_shell(const std::vector<std::string>& lines, const std::string& director
   return run_program(command, directory);
 }
 
+std::string until_measured(const std::string& line) {
+  return "n=0; until " + line + "; do n=$((n + 1)); [ $n -lt 200 ] || exit 1; done";
+}
+
 }  // namespace differential

@@ -32,4 +32,8 @@ Ran run_program(const std::vector<std::string>& command, const std::string& dire
 Ran run_shell(const std::vector<std::string>& lines, const std::string& directory,
               const std::map<std::string, std::string>& variables);
 
+// A shell line that runs `line` until it succeeds, 200 times at most.  For commands that make a
+// key: there QEMU measures the processor, and on some machines that fails more often than not.
+std::string until_measured(const std::string& line);
+
 }  // namespace differential

@@ -55,9 +55,10 @@ Result<> Backend::set_permission(Permission permission) {
 }
 
 std::string Backend::describe() const {
-  if (!name_.empty()) return fmt::format("block device '{}'", name_);
-  if (device == nullptr) return "an unnamed block device";
-  return fmt::format("block device '{}'", device->label());
+  if (name_.empty() && device == nullptr) return "an unnamed block device";
+  const std::string known_as = name_.empty() ? device->label() : name_;
+  if (!graph_.profile().permission_conflict_names_both) return known_as;
+  return fmt::format("block device '{}'", known_as);
 }
 
 void Backend::drained_end() {
@@ -108,6 +109,7 @@ Task<Result<>> Backend::write_compressed(std::uint64_t offset, Bytes from) {
 Task<Result<>> Backend::write_zeroes(std::uint64_t offset, std::uint64_t length, ZeroFlags flags) {
   CO_TRY_OK(co_await check(offset, length));
   const Flight flight(*this);
+  flags.forced = !graph_.profile().backend_heeds_discard_option;
   co_return co_await edge_->node()->write_zeroes(offset, length, flags);
 }
 

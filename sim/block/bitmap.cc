@@ -23,6 +23,12 @@ std::optional<std::uint64_t> DirtyBitmap::next_dirty(std::uint64_t from) const {
   return std::nullopt;
 }
 
+std::optional<std::uint64_t> DirtyBitmap::next_clean(std::uint64_t from) const {
+  for (std::uint64_t i = from / granularity_; i < dirty_.size(); ++i)
+    if (!dirty_[i]) return i * granularity_;
+  return std::nullopt;
+}
+
 std::uint64_t DirtyBitmap::count() const {
   if (dirty_granules_ == 0) return 0;
   std::uint64_t bytes = dirty_granules_ * granularity_;
@@ -48,10 +54,10 @@ Result<> DirtyBitmap::check(Check what) const {
                  fmt::format("Bitmap '{}' is currently in use by another operation and cannot be "
                              "used",
                              name_)};
-  if (what == Check::changeable && read_only)
+  if ((what == Check::changeable || what == Check::writable) && read_only)
     return Error{ErrorClass::generic,
                  fmt::format("Bitmap '{}' is readonly and cannot be modified", name_)};
-  if (what != Check::present && inconsistent)
+  if (what != Check::present && what != Check::writable && inconsistent)
     return Error{ErrorClass::generic,
                  fmt::format("Bitmap '{}' is inconsistent and cannot be used", name_)};
   return ok();

@@ -23,6 +23,7 @@ class DirtyBitmap {
         dirty_(div_up(size, granularity)) {}
 
   const std::string& name() const { return name_; }  // empty: a job's own
+  void rename(std::string name) { name_ = std::move(name); }
   std::uint64_t granularity() const { return granularity_; }
 
   // Marks every granule that [offset, offset + length) touches; what is beyond the size is ignored.
@@ -30,6 +31,8 @@ class DirtyBitmap {
   void reset(std::uint64_t offset, std::uint64_t length) { assign(offset, length, false); }
   bool is_dirty(std::uint64_t offset) const { return dirty_[offset / granularity_]; }
 
+  // Offset of the first clean granule at or after `from`, a multiple of the granularity.
+  std::optional<std::uint64_t> next_clean(std::uint64_t from) const;
   // Offset of the first dirty granule at or after `from`, a multiple of the granularity.
   std::optional<std::uint64_t> next_dirty(std::uint64_t from) const;
   // Dirty bytes: dirty granules, the last one counted as far as it exists.
@@ -58,6 +61,7 @@ class DirtyBitmap {
     usable,      // not busy, consistent
     changeable,  // and not read-only
     present,     // not busy
+    writable,    // not busy, not read-only
   };
   Result<> check(Check what) const;
 

@@ -15,6 +15,11 @@ Node* next_layer(const Node& node);
 // One step down, filters not skipped: the backing file, or what a filter filters; null at the end.
 Node* below(const Node& node);
 
+// The node that keeps the internal snapshots of `node`: itself, or what it passes everything on to;
+// null if there is none.
+Node* snapshot_node(Node& node);
+const Node* snapshot_node(const Node& node);
+
 // True if `base` is `top` or below it.
 bool chain_contains(const Node& top, const Node& base);
 

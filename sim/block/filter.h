@@ -16,6 +16,7 @@ class FilterNode : public Node {
   }
   std::uint64_t cluster_size() const override { return filtered()->cluster_size(); }
   bool is_filter() const override { return true; }
+  bool supports_compression() const override { return filtered()->supports_compression(); }
 
  protected:
   Task<Result<>> do_read(std::uint64_t offset, MutableBytes into) override {

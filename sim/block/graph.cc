@@ -46,10 +46,14 @@ Result<NodePtr> Graph::find_device_or_node(const std::string& device,
 
 Result<std::string> Graph::choose_name(const std::string& wanted) {
   if (wanted.empty()) return generate_name();
-  if (!is_well_formed_id(wanted)) return generic(fmt::format("Invalid node-name: '{}'", wanted));
+  const bool quoted = profile_.bad_node_name_is_quoted;
+  if (!is_well_formed_id(wanted))
+    return generic(quoted ? fmt::format("Invalid node-name: '{}'", wanted) : "Invalid node name");
   if (find_backend(wanted) != nullptr)
     return generic(fmt::format("node-name={} is conflicting with a device id", wanted));
-  if (find(wanted)) return generic(fmt::format("Duplicate nodes with node-name='{}'", wanted));
+  if (find(wanted))
+    return generic(quoted ? fmt::format("Duplicate nodes with node-name='{}'", wanted)
+                          : "Duplicate node name");
   if (wanted.size() > 31) return generic("Node name too long");
   return wanted;
 }
@@ -100,8 +104,11 @@ Error Graph::conflict(const Node& node, const Edge& a, const Edge& b) const {
 }
 
 Result<> Graph::check_users(const Node& node) const {
-  for (const Edge* a : node.parents_)
-    for (const Edge* b : node.parents_)
+  std::vector<Edge*> users = node.parents_;
+  // 5.2 holds the new one against those that were there; later, all are looked at in turn.
+  if (!profile_.permission_conflict_names_both) std::ranges::reverse(users);
+  for (const Edge* a : users)
+    for (const Edge* b : users)
       if (a != b && (b->needed() & ~a->shared()) != 0) return conflict(node, *a, *b);
   return ok();
 }
@@ -109,9 +116,9 @@ Result<> Graph::check_users(const Node& node) const {
 // One node, whose users' permissions are what they are to be.
 Result<> Graph::refresh_node(Node& node, Undo& undo) {
   const Permission above = node.cumulative();
+  TRY_OK(check_users(node));
   if ((above.needed & (kWrite | kWriteUnchanged)) != 0 && node.read_only)
     return generic("Block node is read-only");
-  TRY_OK(check_users(node));
   TRY_OK(node.check_permission(above));
   undo.checked.emplace_back(&node, above);
   for (const EdgePtr& edge : node.children_) {
@@ -287,9 +294,11 @@ void Graph::tell_parents(const std::vector<Edge*>& moved) {
 
 Result<> Graph::insert_above(const NodePtr& filter, const NodePtr& node, const std::string& name,
                              Roles roles) {
+  TRY_OK(check_cycle(*filter, *node, name));
   std::vector<Edge*> moved;
   for (Edge* edge : node->parents_) {
     if (edge->user() != nullptr && edge->user()->stays()) continue;
+    if (edge->parent() != nullptr && reaches(*filter, *edge->parent())) continue;  // no circle
     if (edge->frozen > 0)
       return generic(fmt::format("Cannot change '{}' link from '{}' to '{}'", edge->name(),
                                  edge->parent() != nullptr ? edge->parent()->name() : "",
@@ -318,7 +327,9 @@ Result<> Graph::drop_filter(const NodePtr& filter) {
     if ((child->roles() & kFiltered) != 0) edge = child.get();
   CHECK(edge != nullptr, "a filter filters something");
   const NodePtr node = edge->node();
-  const std::vector<Edge*> moved = filter->parents_;
+  std::vector<Edge*> moved = filter->parents_;
+  std::erase_if(
+      moved, [](const Edge* above) { return above->user() != nullptr && above->user()->stays(); });
   put(*edge, nullptr);
   for (Edge* above : std::views::reverse(moved)) put(*above, node);
   if (Result<> done = refresh({node.get()}); !done) {
@@ -361,22 +372,34 @@ void Graph::thaw_chain(Node& top, const Node* base) {
 
 Task<Result<>> Graph::set_read_only(NodePtr node, bool read_only) {
   if (node->read_only == read_only) co_return ok();
-  const bool before = std::exchange(node->read_only, read_only);
-  Result<> done = refresh({node.get()});
-  if (done) done = co_await node->prepare_reopen(node->options, !read_only);
-  if (done) {
-    node->commit_reopen();
-    co_return done;
+  // Children that were opened with it follow it; they come first.
+  std::vector<std::pair<NodePtr, bool>> nodes;
+  for (Node* at = node.get(); at != nullptr; at = at->file()) {
+    nodes.emplace(nodes.begin(), at->shared_from_this(), at->read_only);
+    if (!at->options.contains("file") || !at->options["file"].is_object()) break;
   }
-  node->abort_reopen();
-  node->read_only = before;
+  for (const auto& [changed, before] : nodes) changed->read_only = read_only;
+  Result<> done = refresh({node.get()});
+  std::size_t prepared = 0;
+  for (; done && prepared < nodes.size(); ++prepared)
+    done =
+        co_await nodes[prepared].first->prepare_reopen(nodes[prepared].first->options, !read_only);
+  for (std::size_t i = 0; i < prepared; ++i)
+    if (done)
+      nodes[i].first->commit_reopen();
+    else
+      nodes[i].first->abort_reopen();
+  if (done) co_return done;
+  for (const auto& [changed, before] : nodes) changed->read_only = before;
   CHECK(refresh({node.get()}), "what was may be again");
   co_return done;
 }
 
 // --- drained sections ----------------------------------------------------------------------------
 
+// Whom the end of another has woken comes first: it goes on before it rests again.
 Task<void> Graph::drain_begin(NodePtr node) {
+  co_await world_.scheduler.yield();
   node->begin_quiet();
   while (node->is_busy()) co_await world_.scheduler.yield();
 }
@@ -384,6 +407,7 @@ Task<void> Graph::drain_begin(NodePtr node) {
 void Graph::drain_end(Node& node) { node.end_quiet(); }
 
 Task<void> Graph::drain_all_begin() {
+  co_await world_.scheduler.yield();
   if (++drained_all_ > 1) co_return;
   drained_ = nodes_;
   for (const NodePtr& node : drained_) node->begin_quiet();
@@ -420,8 +444,9 @@ Task<void> Graph::collect() {
   for (bool found = true; found || std::exchange(collect_again_, false);) {
     found = false;
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
-      if (!nodes_[i]->parents_.empty() || nodes_[i]->monitor_owned || nodes_[i].use_count() > 1)
-        continue;
+      if (!nodes_[i]->parents_.empty() || nodes_[i]->monitor_owned) continue;
+      nodes_[i]->closes_late_ = nodes_[i]->in_flight() > 0;
+      if (nodes_[i].use_count() > 1) continue;
       co_await close(nodes_[i]);
       found = true;
       break;

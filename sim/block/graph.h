@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sim/block/node.h"
+#include "sim/block/throttle.h"
 #include "sim/profile/profile.h"
 #include "sim/storage/storage.h"
 
@@ -37,6 +38,8 @@ class Graph {
   storage::FileSystem& files() { return files_; }
   const Profile& profile() const { return profile_; }
   GraphObserver* observer = nullptr;
+  // What was done to a node is known to crash this release: why.
+  std::optional<std::string> crash;
 
   // --- names ---
 
@@ -51,11 +54,15 @@ class Graph {
   std::string generate_name();
   // Makes a node known.  Newest first in all(), as QEMU lists them.
   void add(const NodePtr& node);
+  // Takes one out again that could not be opened.
+  void forget(const NodePtr& node);
   const std::vector<NodePtr>& all() const { return nodes_; }
 
   // Named block backends (-drive), newest last; and all others.  Backend's constructor does it.
   std::vector<Backend*> backends;
   Backend* find_backend(std::string_view name) const;
+
+  ThrottleGroups throttle_groups;
 
   // --- edges.  Each either succeeds whole or changes nothing. ---
 
@@ -122,7 +129,6 @@ class Graph {
   void put(Edge& edge, const NodePtr& node);
   static void update_backing_blocker(Edge& edge, Node* before);
   static void tell_parents(const std::vector<Edge*>& moved);
-  void forget(const NodePtr& node);
   Task<void> close(NodePtr node);
 
   World& world_;

@@ -17,6 +17,7 @@ class Layer final : public Node {
   Layer(Graph& graph, std::string name, std::uint64_t size)
       : Node(graph, std::move(name), "layer"), size_(size), known_(size) {}
 
+  bool supports_backing() const override { return true; }
   std::uint64_t size() const override { return size_; }
   Task<Result<Status>> status(std::uint64_t offset, std::uint64_t length) override {
     const Kind kind = known_[offset];

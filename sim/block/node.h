@@ -36,6 +36,7 @@ struct Status {
 struct ZeroFlags {
   bool unmap = false;        // give the space back, if the node's discard option allows it
   bool no_fallback = false;  // ENOTSUP rather than plain writes
+  bool forced = false;       // whatever the node's discard option says (not its children's)
 };
 
 enum class Preallocation : std::uint8_t { off, metadata, falloc, full };
@@ -97,9 +98,11 @@ class Node : public std::enable_shared_from_this<Node> {
   // The host file name, if the node is exactly what opening that name with this driver gives;
   // empty if not: QMP then shows filename() as "json:{…}".
   virtual std::string exact_filename() const;
-  // What QMP calls "file": exact_filename(), or "json:" and the options it takes to open it again.
+  // What QMP calls "file": that of the node below if this one is implicit; else exact_filename(),
+  // or "json:" and the options it takes to open it again.
   std::string filename() const;
-  // The options it takes to open this node again, without its name (QEMU: full_open_options).
+  // The options it takes to open this node again, without its name (QEMU: full_open_options).  Of
+  // an implicit node those of the node below.
   virtual Json open_options() const;
   // The bytes beneath this node, if it passes them on as they are (file, plain raw); else null.
   virtual std::shared_ptr<storage::Storage> storage() const { return nullptr; }
@@ -113,9 +116,12 @@ class Node : public std::enable_shared_from_this<Node> {
   virtual Task<Result<>> make_empty();
   // Adds what the driver knows to QMP's ImageInfo of this node.
   virtual void describe_image(Json& image) const { (void)image; }
+  // bdrv_get_info works.
+  virtual bool has_image_info() const { return true; }
   // Driver-specific members of query-blockstats ("driver-specific"), null if none.
   virtual Json describe_statistics() const { return nullptr; }
   virtual bool is_encrypted() const { return false; }
+  virtual bool supports_compression() const { return false; }
 
   // Internal snapshots; ENOTSUP where the driver has none.
   virtual bool supports_snapshots() const { return false; }
@@ -187,8 +193,11 @@ class Node : public std::enable_shared_from_this<Node> {
   DetectZeroes detect_zeroes = DetectZeroes::off;
   std::uint64_t write_threshold = 0;  // bytes; 0: none (block-set-write-threshold)
   bool implicit = false;              // a filter that a job made and nobody named
-  Json options = Json::object();      // as given, children as node names or options (reopen)
-  std::string context;                // AioContext: iothread id; empty: the main loop's
+  // The filter of a stream that has concluded: QEMU crashes when something comes to use it
+  // (measured on 7.2 to 11.1).
+  bool outlived_job = false;
+  Json options = Json::object();  // as given, children as node names or options (reopen)
+  std::string context;            // AioContext: iothread id; empty: the main loop's
 
   // Who owns it beside its parents.
   bool monitor_owned = false;  // made by blockdev-add: stays until blockdev-del
@@ -207,6 +216,12 @@ class Node : public std::enable_shared_from_this<Node> {
   // The name of the block device it is the root of, else its own.
   std::string device_or_node_name() const;
   std::string device_name() const;  // empty if it is no named device's root
+
+  // Clusters of the range that this layer has not itself become its own, with what they read as:
+  // for nobody's eyes, so that no bitmap takes note (QEMU: BDRV_REQ_COPY_ON_READ).
+  Task<Result<>> copy_up(std::uint64_t offset, std::uint64_t length);
+  // Every read does so first; counts those who want it.
+  int copy_on_read = 0;
 
   // --- drained sections (graph.h begins and ends them) ---
 
@@ -247,6 +262,7 @@ class Node : public std::enable_shared_from_this<Node> {
   int quiesced_ = 0;
   std::uint64_t in_flight_ = 0;
   std::uint64_t highest_write_ = 0;
+  bool closes_late_ = false;  // nobody needs it but requests under way
 };
 
 }  // namespace sim::block

@@ -164,6 +164,7 @@ TEST_F(NodeTest, ADrainedNodeKeepsItsUsersQuiet) {
   const auto root = graph_.attach_user(user, top, "root", {});
   user.busy = true;
   world_.scheduler.spawn(graph_.drain_begin(base));
+  ASSERT_TRUE(world_.scheduler.step());
   EXPECT_EQ(user.quiet, 1);
   user.busy = false;
   while (world_.scheduler.step()) continue;

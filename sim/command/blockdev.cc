@@ -20,6 +20,8 @@ Error generic(std::string text) { return {ErrorClass::generic, std::move(text)};
 Task<Result<Json>> blockdev_add(Context& context, Json arguments) {
   CO_TRY(const block::NodePtr node,
          co_await driver::open_node(context.graph, std::move(arguments), true));
+  for (const block::EdgePtr& child : node->children())
+    look_at(context, *child->node(), "blockdev-add");
   node->monitor_owned = true;
   co_return Json::object();
 }
@@ -40,7 +42,10 @@ Result<> check_deletable(const block::Node& node) {
 Task<Result<Json>> blockdev_del(Context& context, Json arguments) {
   const std::string name = arguments["node-name"].get<std::string>();
   block::NodePtr node = context.graph.find(name);
-  if (!node) co_return generic(fmt::format("Failed to find node with node-name='{}'", name));
+  if (!node)
+    co_return generic(context.profile.del_quotes_node
+                          ? fmt::format("Failed to find node with node-name='{}'", name)
+                          : fmt::format("Cannot find node {}", name));
   CO_TRY_OK(check_deletable(*node));
   node->monitor_owned = false;
   co_return Json::object();

@@ -99,9 +99,9 @@ Task<Result<Json>> commit_active(Context& context, Nodes nodes, Json arguments,
   nodes = {};
   const auto job =
       std::make_shared<job::Mirror>(context.graph, std::move(settings), context.mirror_canary);
+  CO_TRY_OK(co_await job->make_target_writable());
   Result<> ready = ok();
   if (speed < 0) ready = generic("Parameter 'speed' expects a non-negative value");
-  if (ready) ready = co_await job->make_target_writable();
   if (ready) ready = job->take_nodes();
   CO_TRY_OK(co_await start_or_fail(context, job, std::move(ready)));
   co_return Json::object();

@@ -2,7 +2,11 @@
 
 #pragma once
 
+#include <array>
+#include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +22,12 @@
 
 namespace sim::command {
 
+// QAPI's RunState, as far as a machine of ours gets: -S or a reset while stopped, `stop`, `cont`,
+// a snapshot of it that could not be loaded.
+enum class RunState : std::uint8_t { prelaunch, paused, running, restore_vm };
+inline constexpr std::array<std::string_view, 4> kRunStateNames = {"prelaunch", "paused", "running",
+                                                                   "restore-vm"};
+
 struct Context {
   World& world;
   const qmp::Profile& profile;
@@ -26,12 +36,22 @@ struct Context {
   job::Jobs& jobs;
   qmp::Events& events;
   std::vector<std::unique_ptr<device::Disk>>& devices;
+  std::vector<std::unique_ptr<device::ScsiController>>& controllers;
   std::string& standard_output;  // what the process printed: qemu-io's texts go there
   bool& negotiated;              // qmp_capabilities was given
   bool& quitting;
-  unsigned anonymous_devices = 0;  // devices without an id so far
   job::MirrorCanary mirror_canary = job::MirrorCanary::none;
-  qmp::Compat compat = {};  // as -compat said
+  qmp::Compat compat = {};         // as -compat said
+  bool can_suspend = true;         // not `-machine none`
+  unsigned anonymous_devices = 0;  // devices without an id so far
+  unsigned anonymous_buses = 0;    // SCSI adapters without an id so far
+  // device_add's properties come from a command line.
+  bool properties_are_text = false;
+  std::map<std::string, std::string, std::less<>> secrets = {};  // by id: in the clear
+  std::set<std::string, std::less<>> iothreads = {};             // ids
+  RunState run_state = RunState::prelaunch;
+  // A handler found that this release crashes of the command; its reply is never sent.
+  std::optional<std::string> crash = {};
 };
 
 using Handler = Task<Result<Json>> (*)(Context&, Json arguments);
@@ -42,16 +62,33 @@ struct Command {
 };
 
 // One table per area; each stands at the end of its file.
+std::span<const Command> backup_commands();
+std::span<const Command> bitmap_commands();
 std::span<const Command> blockdev_commands();
+std::span<const Command> snapshot_commands();
+std::span<const Command> internal_snapshot_commands();
+std::span<const Command> vm_snapshot_commands();
 std::span<const Command> mirror_commands();
 std::span<const Command> job_commands();
 std::span<const Command> stream_commands();
 std::span<const Command> commit_commands();
 std::span<const Command> query_commands();
+std::span<const Command> run_state_commands();
 std::span<const Command> transaction_commands();
 std::span<const Command> device_commands();
 std::span<const Command> control_commands();
 std::span<const Command> monitor_commands();
+std::span<const Command> object_commands();
+
+// Everything at and above the node rests for a moment.
+Task<void> drain(Context& context, block::NodePtr node);
+// What more than a node's name is needed for: a crash, of the filter of a concluded stream.
+void look_at(Context& context, const block::Node& node, std::string_view what);
+// Everything rests for a moment; jobs have gone on before the command is answered (7.2 to 11.1).
+Task<void> drain_all(Context& context);
+
+// Takes a disk out of the machine, and says so.
+Task<void> unplug(Context& context, const device::Disk* disk);
 
 // Checks and runs one request; the reply has the request's id.
 Task<Json> execute(Context& context, Json input);
@@ -71,7 +108,9 @@ Result<block::NodePtr> root_node(Context& context, const std::string& name);
 block::OnError on_error_of(const Json& arguments, const char* name);
 
 // The settings that all jobs have.  Without `job-id` the job is called like the device whose root
-// `node` is; "Invalid job ID ''" if it is none's.
+// `node` is; not at all if it is none's.
+job::Settings read_job_settings(const Json& arguments, const block::Node& node);
+// The same, with the id checked: "Invalid job ID ''".
 Result<job::Settings> job_settings(Context& context, const Json& arguments,
                                    const block::Node& node);
 

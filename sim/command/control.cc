@@ -1,4 +1,4 @@
-// The protocol's own commands and the machine's life.
+// The protocol's own commands, and the machine's end.
 
 #include <array>
 
@@ -21,10 +21,6 @@ Task<Result<Json>> query_version(Context& context, Json) {
                  {"package", context.profile.package}};
 }
 
-Task<Result<Json>> query_status(Context&, Json) {
-  co_return Json{{"status", "prelaunch"}, {"running", false}, {"singlestep", false}};
-}
-
 // Names of all that the release has, as QEMU lists them: what is not declared too.
 Json list_names(const Context& context, bool of_events) {
   Json list = Json::array();
@@ -41,27 +37,29 @@ Task<Result<Json>> query_qmp_schema(Context& context, Json) {
   co_return context.schema.introspection(context.compat);
 }
 
-// Jobs do not stop the end: they are cancelled by force and dismissed (7.2).
+// Jobs do not stop the end: while all is drained they are cancelled and dismissed, the newest
+// first.
 Task<Result<Json>> quit(Context& context, Json) {
   context.events.emit("SHUTDOWN", {{"guest", false}, {"reason", "host-qmp-quit"}});
   context.quitting = true;
+  if (context.profile.drains_before_end) co_await drain_all(context);
+  co_await context.graph.drain_all_begin();
   for (const auto& job : context.jobs.all()) {
-    (void)job->cancel(true);
-    while (job->status() != job::Status::concluded && job->status() != job::Status::null)
+    (void)job->cancel(!context.profile.quit_completes_ready_jobs);
+    while (job->status() != job::Status::concluded && job->status() != job::Status::null) {
+      if (job->status() == job::Status::pending) (void)job->cancel(true);  // nobody finalizes it
       co_await context.world.scheduler.yield();
+    }
     if (job->status() == job::Status::concluded) (void)job->dismiss();
   }
+  context.graph.drain_all_end();
   co_return Json::object();
 }
 
 constexpr std::array kCommands = {
-    Command{"qmp_capabilities", qmp_capabilities},
-    Command{"query-commands", query_commands},
-    Command{"query-events", query_events},
-    Command{"query-qmp-schema", query_qmp_schema},
-    Command{"query-status", query_status},
-    Command{"query-version", query_version},
-    Command{"quit", quit},
+    Command{"qmp_capabilities", qmp_capabilities}, Command{"query-commands", query_commands},
+    Command{"query-events", query_events},         Command{"query-qmp-schema", query_qmp_schema},
+    Command{"query-version", query_version},       Command{"quit", quit},
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// device_add, device_del, system_reset.
+// device_add, device_del.
 
 #include <fmt/format.h>
 
@@ -16,23 +16,70 @@ namespace {
 
 Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
 
-// Models that QEMU has and this version has not; a name that is in no list is nobody's.
-constexpr std::array<std::string_view, 12> kOtherModels = {
-    "ide-cd",         "ide-hd",          "lsi53c895a",
-    "nvme",           "pc-testdev",      "scsi-cd",
-    "scsi-hd",        "usb-storage",     "virtio-blk-device",
-    "virtio-net-pci", "virtio-scsi-pci", "virtio-serial-pci"};
+// A model of a device, with the properties that change nothing that can be seen here and those that
+// would, which are refused by name.  (What -device MODEL,help shows, 5.2 to 11.1.)
+struct DeviceModel {
+  std::string_view name;
+  device::Model model;
+  std::string_view bus;  // what it sits on
+  std::string_view accepted;
+  std::string_view refused;
+};
+constexpr std::string_view kPci =
+    "acpi-index|addr|aer|ats|busnr|multifunction|rombar|romfile|romsize|vectors|ioeventfd|"
+    "event_idx|indirect_desc|packed|iommu_platform|disable-legacy|disable-modern|any_layout|"
+    "notify_on_empty|use-started|use-disabled-flag|page-per-vq|modern-pio-notify|migrate-extra|"
+    "queue_reset|failover_pair_id|in_order";
+constexpr std::string_view kDisk =
+    "drive|bootindex|serial|share-rw|rerror|werror|write-cache|account-failed|account-invalid";
+constexpr std::string_view kDiskRefused =
+    "backend_defaults|discard_granularity|logical_block_size|physical_block_size|min_io_size|"
+    "opt_io_size|stats-intervals";
+constexpr std::array kModels = {
+    DeviceModel{"scsi-cd", device::Model::scsi_cd, "SCSI",
+                "device_id|vendor|product|ver|wwn|port_wwn|port_index|scsi_version",
+                "max_io_size|migrate-emulated-scsi-request|quirk_mode_page_apple_vendor|"
+                "quirk_mode_page_set_block_size|quirk_mode_page_truncated|"
+                "quirk_mode_page_vendor_specific_apple|quirk_mode_sense_rom_use_dbd"},
+    DeviceModel{
+        "scsi-hd", device::Model::scsi_hd, "SCSI",
+        "device_id|vendor|product|ver|wwn|port_wwn|port_index|scsi_version|removable|dpofua|"
+        "rotation_rate",
+        "cyls|heads|lcyls|lheads|lsecs|max_io_size|max_unmap_size|"
+        "migrate-emulated-scsi-request|quirk_mode_page_set_block_size|"
+        "quirk_mode_page_vendor_specific_apple|secs"},
+    DeviceModel{"virtio-blk-pci", device::Model::virtio_blk, "PCI",
+                "num-queues|queue-size|request-merging|seg-max-adjust|discard|write-zeroes|"
+                "config-wce",
+                "class|cyls|heads|iothread|iothread-vq-mapping|lcyls|lheads|lsecs|"
+                "max-discard-sectors|max-write-zeroes-sectors|report-discard-granularity|scsi|secs|"
+                "sriov-pf"},
+    DeviceModel{"virtio-scsi-pci", device::Model::virtio_scsi, "PCI",
+                "cmd_per_lun|hotplug|max_sectors|num_queues|param_change|seg_max_adjust|"
+                "virtqueue_size",
+                "iothread|iothread-vq-mapping|sriov-pf"},
+};
 
-// device_add takes any type and reads it as the text a command line would have.
-std::string as_option(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+// Models that QEMU has and this version has not; a name that is in no list is nobody's.
+constexpr std::string_view kOtherModels =
+    "ide-cd|ide-hd|lsi53c895a|nvme|pc-testdev|scsi-block|scsi-generic|usb-storage|"
+    "virtio-blk-device|virtio-net-pci|virtio-scsi-device|virtio-serial-pci";
+
+// A type that device_add reads as a command line would.  Objects and lists are no properties.
+std::optional<std::string> as_text(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_boolean()) return value.get<bool>() ? "on" : "off";
+  if (value.is_number()) return value.dump();
+  return std::nullopt;
 }
 
-Result<> check_model(const std::string& driver) {
-  if (driver == "virtio-blk-pci" || driver == "virtio-blk") return ok();
-  if (std::ranges::find(kOtherModels, driver) != kOtherModels.end())
-    return generic(fmt::format("understudy: device model '{}' is not in this version", driver));
-  return generic(fmt::format("'{}' is not a valid device model name", driver));
+Result<const DeviceModel*> find_model(std::string name) {
+  if (name == "virtio-blk" || name == "virtio-scsi") name += "-pci";
+  const auto model = std::ranges::find(kModels, name, &DeviceModel::name);
+  if (model != kModels.end()) return &*model;
+  if (is_listed(kOtherModels, name))
+    return generic(fmt::format("understudy: device model '{}' is not in this version", name));
+  return generic(fmt::format("'{}' is not a valid device model name", name));
 }
 
 // "SLOT" or "SLOT.FUNCTION" in hexadecimal digits, with or without 0x.
@@ -50,78 +97,306 @@ bool is_pci_address(std::string_view text) {
   return take(7) && text.empty();
 }
 
-// virtio-blk-pci only; members it does not know are refused as QEMU refuses them.
+// The arguments of one device_add: as text or as JSON, as the release reads them.
+class Properties {
+ public:
+  Properties(const Context& context, const Json& arguments)
+      : profile_(context.profile),
+        arguments_(arguments),
+        typed_(context.profile.device_properties_are_typed && !context.properties_are_text) {}
+
+  bool has(const char* name) const {
+    return arguments_.contains(name) && (typed_ || as_text(arguments_[name]));
+  }
+
+  bool has_text(const char* name) const {
+    return arguments_.contains(name) && arguments_[name].is_string();
+  }
+
+  // "driver", "id", "bus": what is no text is not there, but for a number or so as text.
+  bool has_option(const char* name) const {
+    return arguments_.contains(name) && (!typed_ || arguments_[name].is_string());
+  }
+  std::string option(const char* name) const {
+    if (!arguments_.contains(name)) return {};
+    if (typed_ || std::string_view(name) == "id")
+      return arguments_[name].is_string() ? arguments_[name].get<std::string>() : std::string();
+    return as_text(arguments_[name]).value_or("");
+  }
+
+  Result<std::string> text(const char* name) const {
+    if (!has(name)) return std::string();
+    if (typed_ && !arguments_[name].is_string())
+      return generic(fmt::format("Invalid parameter type for '{}', expected: string", name));
+    return *as_text(arguments_[name]);
+  }
+
+  Result<bool> boolean(const char* name) const {
+    if (!has(name)) return false;
+    const Json& value = arguments_[name];
+    if (typed_ && !value.is_boolean())
+      return generic(fmt::format("Invalid parameter type for '{}', expected: boolean", name));
+    const std::string word = *as_text(value);
+    if (word == "on" || word == "yes" || word == "true" || word == "y") return true;
+    if (word == "off" || word == "no" || word == "false" || word == "n") return false;
+    return generic(fmt::format("Parameter '{}' expects 'on' or 'off'", name));
+  }
+
+  Result<std::optional<std::int64_t>> integer(const char* name) const {
+    if (!has(name)) return std::optional<std::int64_t>();
+    const std::string text = as_text(arguments_[name]).value_or("");
+    std::int64_t number = 0;
+    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (status != std::errc{} || end != text.data() + text.size())
+      return generic(fmt::format("Parameter '{}' expects {}", name,
+                                 profile_.device_integers_are_signed ? "integer" : "uint64"));
+    return std::optional<std::int64_t>(number);
+  }
+
+  template <class T, std::size_t n>
+  Result<T> one_of(const char* name, const std::array<std::string_view, n>& names,
+                   T otherwise) const {
+    if (!has(name)) return otherwise;
+    TRY(const std::string value, text(name));
+    const auto found = std::ranges::find(names, value);
+    if (found == names.end())
+      return generic(profile_.bad_value_names_parameter
+                         ? fmt::format("Parameter '{}' does not accept value '{}'", name, value)
+                         : fmt::format("Invalid parameter '{}'", value));
+    return static_cast<T>(found - names.begin());
+  }
+
+  Result<> check_names(const DeviceModel& model) const {
+    const bool pci = model.bus == "PCI", disk = model.model != device::Model::virtio_scsi;
+    for (const auto& [name, value] : arguments_.items()) {
+      if (name == "driver" || name == "id" || name == "bus") continue;
+      const bool accepted = is_listed(model.accepted, name) || (pci && is_listed(kPci, name)) ||
+                            (disk && is_listed(kDisk, name)) ||
+                            (!pci && is_listed("scsi-id|lun|channel", name));
+      if (accepted) continue;
+      const bool known = is_listed(model.refused, name) || (disk && is_listed(kDiskRefused, name));
+      return generic(known ? fmt::format("understudy: property '{}' of '{}' is not in this version",
+                                         name, model.name)
+                           : fmt::format("Property '{}.{}' not found", model.name, name));
+    }
+    if (!pci || !arguments_.contains("addr")) return ok();
+    const std::string address = as_text(arguments_["addr"]).value_or("");
+    if (is_pci_address(address)) return ok();
+    return generic(fmt::format("Property '{}.addr' doesn't take value '{}'", model.name, address));
+  }
+
+ private:
+  const qmp::Profile& profile_;
+  const Json& arguments_;
+  bool typed_;
+};
+
+// One device_add, step by step as QEMU goes.
+class Plugging {
+ public:
+  Plugging(Context& context, const Json& arguments)
+      : context_(context), properties_(context, arguments), id_(properties_.option("id")) {}
+
+  // The node of the disk that was plugged; null if it has none.
+  block::NodePtr node() const { return node_; }
+
+  Result<> run() {
+    TRY_OK(check_id());
+    if (context_.profile.device_ids_are_first) TRY_OK(check_id_is_free());
+    if (!properties_.has_option("driver")) return generic("Parameter 'driver' is missing");
+    TRY(model_, find_model(properties_.option("driver")));
+    TRY_OK(find_bus());
+    if (!context_.profile.device_ids_are_first) TRY_OK(check_id_is_free());
+    number_ = id_.empty() ? context_.anonymous_devices++ : 0;
+    TRY_OK(properties_.check_names(*model_));
+    if (model_->model == device::Model::virtio_scsi) {
+      plug_controller();
+      return ok();
+    }
+    return plug_disk();
+  }
+
+ private:
+  // One that is no string is as good as none.
+  Result<> check_id() const {
+    if (!properties_.has_text("id") || is_well_formed_id(id_)) return ok();
+    if (context_.profile.bad_device_id_is_quoted)
+      return generic(fmt::format("Invalid qdev ID '{}'", id_));
+    if (context_.profile.device_properties_are_typed && !context_.properties_are_text) return ok();
+    return generic("Parameter 'id' expects an identifier");
+  }
+
+  Result<> check_id_is_free() const {
+    const auto is_it = [&](const auto& device) { return !id_.empty() && device->id == id_; };
+    const bool taken = std::ranges::any_of(context_.controllers, is_it) ||
+                       std::ranges::any_of(context_.devices, [&](const auto& disk) {
+                         return !id_.empty() && disk->id() == id_;
+                       });
+    if (!taken) return ok();
+    return generic(context_.profile.device_ids_are_first
+                       ? fmt::format("Duplicate ID '{}' for device", id_)
+                       : fmt::format("Duplicate device ID '{}'", id_));
+  }
+
+  Result<> find_bus() {
+    const bool wants_scsi = model_->bus == "SCSI";
+    const std::string name = properties_.option("bus");
+    if (name.empty()) {
+      if (!wants_scsi) return ok();
+      if (context_.controllers.empty())
+        return generic(fmt::format("No 'SCSI' bus found for device '{}'", model_->name));
+      controller_ = context_.controllers.front().get();
+      return ok();
+    }
+    const auto found = std::ranges::find_if(
+        context_.controllers, [&](const auto& controller) { return controller->bus == name; });
+    const bool is_scsi = found != context_.controllers.end();
+    if (!is_scsi && name != "pci.0") return generic(fmt::format("Bus '{}' not found", name));
+    if (is_scsi != wants_scsi)
+      return generic(
+          fmt::format("Device '{}' can't go on {} bus", model_->name, is_scsi ? "SCSI" : "PCI"));
+    if (is_scsi) controller_ = found->get();
+    return ok();
+  }
+
+  void plug_controller() {
+    auto controller = std::make_unique<device::ScsiController>();
+    controller->id = id_;
+    controller->path = device::Disk::path_of(id_, number_);
+    controller->bus = id_.empty() ? fmt::format("scsi.{}", context_.anonymous_buses++) : id_ + ".0";
+    context_.controllers.push_back(std::move(controller));
+  }
+
+  // Where a SCSI disk goes: as told, or the first free target.
+  Result<device::ScsiAddress> find_address() const {
+    TRY(const auto channel, properties_.integer("channel"));
+    TRY(const auto target, properties_.integer("scsi-id"));
+    TRY(const auto lun, properties_.integer("lun"));
+    if (channel.value_or(0) != 0) return generic(fmt::format("bad scsi channel id: {}", *channel));
+    const auto last = device::kLastScsiAddress;
+    if (target && *target != -1 && static_cast<std::uint64_t>(*target) > last.target)
+      return generic(fmt::format("bad scsi device id: {}", *target));
+    if (lun && *lun != -1 && static_cast<std::uint64_t>(*lun) > last.lun)
+      return generic(fmt::format("bad scsi device lun: {}", *lun));
+    const auto user = [&](device::ScsiAddress address) -> const device::Disk* {
+      for (const auto& disk : context_.devices)
+        if (disk->controller == controller_ && disk->address == address) return disk.get();
+      return nullptr;
+    };
+    device::ScsiAddress address{.target = target ? static_cast<std::uint64_t>(*target) : 0,
+                                .lun = lun ? static_cast<std::uint64_t>(*lun) : 0};
+    if (target && lun) {
+      const device::Disk* other = user(address);
+      if (other != nullptr) return generic(fmt::format("lun already used by '{}'", other->id()));
+    } else if (target) {
+      while (user(address) != nullptr) ++address.lun;
+    } else {
+      while (user(address) != nullptr) ++address.target;
+    }
+    return address;
+  }
+
+  Result<> plug_disk() {
+    TRY(const std::string drive, properties_.text("drive"));
+    TRY(const bool share_rw, properties_.boolean("share-rw"));
+    TRY(const auto on_read, properties_.one_of("rerror", block::kOnErrorNames, kAutomatic));
+    TRY(const auto on_write, properties_.one_of("werror", block::kOnErrorNames, kAutomatic));
+    TRY(const auto bootindex, properties_.integer("bootindex"));
+    for (const auto& other : context_.devices)
+      if (bootindex && *bootindex >= 0 && other->bootindex == bootindex)
+        return generic(fmt::format("The bootindex {} has already been used", *bootindex));
+    const bool is_cd = model_->model == device::Model::scsi_cd;
+    if (drive.empty() && !is_cd) return generic("drive property not set");
+    const block::NodePtr node = context_.graph.find(drive);
+    if (node) look_at(context_, *node, "device_add");
+    if (!node && !drive.empty())
+      return generic(fmt::format(
+          "Property '{}.drive' can't find value '{}'",
+          model_->model == device::Model::virtio_blk ? "virtio-blk-device" : model_->name, drive));
+    const bool read_only = is_cd || (node && node->read_only);
+    auto backend = std::make_unique<block::Backend>(context_.graph, "",
+                                                    device::Disk::permission(read_only, share_rw));
+    backend->on_read_error = on_read == kAutomatic ? block::OnError::report : on_read;
+    backend->on_write_error = on_write == kAutomatic ? block::OnError::enospc : on_write;
+    auto disk = std::make_unique<device::Disk>(model_->model, id_, number_, std::move(backend));
+    disk->controller = controller_;
+    disk->bootindex = bootindex;
+    if (controller_ != nullptr) {
+      TRY(disk->address, find_address());
+    }
+    if (node) TRY_OK(disk->backend().insert(node));
+    node_ = node;
+    context_.devices.push_back(std::move(disk));
+    return ok();
+  }
+
+  static constexpr auto kAutomatic = block::OnError::automatic;
+
+  Context& context_;
+  Properties properties_;
+  std::string id_;
+  const DeviceModel* model_ = nullptr;
+  block::NodePtr node_;
+  device::ScsiController* controller_ = nullptr;
+  unsigned number_ = 0;
+};
+
 Task<Result<Json>> device_add(Context& context, Json arguments) {
-  const std::string id = arguments.contains("id") ? as_option(arguments["id"]) : "";
-  if (arguments.contains("id") && !is_well_formed_id(id))
-    co_return generic("Parameter 'id' expects an identifier");
-  if (!arguments.contains("driver")) co_return generic("Parameter 'driver' is missing");
-  CO_TRY_OK(check_model(as_option(arguments["driver"])));
-  if (arguments.contains("bus") && arguments["bus"] != "pci.0")
-    co_return generic(fmt::format("Bus '{}' not found", as_option(arguments["bus"])));
-  for (const auto& device : context.devices)
-    if (!id.empty() && device->id() == id)
-      co_return generic(fmt::format("Duplicate device ID '{}'", id));
-  for (const auto& [name, value] : arguments.items())
-    if (name != "driver" && name != "id" && name != "drive" && name != "bus" && name != "addr" &&
-        name != "bootindex")
-      co_return generic(fmt::format("Property 'virtio-blk-pci.{}' not found", name));
-  if (arguments.contains("addr") && !is_pci_address(as_option(arguments["addr"])))
-    co_return generic(fmt::format("Property 'virtio-blk-pci.addr' doesn't take value '{}'",
-                                  as_option(arguments["addr"])));
-  if (arguments.value("drive", Json()).is_null()) co_return generic("drive property not set");
-  const std::string drive = as_option(arguments["drive"]);
-  const block::NodePtr node = context.graph.find(drive);
-  if (!node)
-    co_return generic(
-        fmt::format("Property 'virtio-blk-device.drive' can't find value '{}'", drive));
-  const unsigned number = ++context.anonymous_devices;
-  auto backend = std::make_unique<block::Backend>(context.graph, "",
-                                                  device::Disk::permission(node->read_only, false));
-  auto disk =
-      std::make_unique<device::Disk>(device::Model::virtio_blk, id, number, std::move(backend));
-  CO_TRY_OK(disk->backend().insert(node));
-  context.devices.push_back(std::move(disk));
+  Plugging plugging(context, arguments);
+  CO_TRY_OK(plugging.run());
+  if (const block::NodePtr node = plugging.node()) co_await drain(context, node);
   co_return Json::object();
 }
 
+Error in_unplug(const std::string& id) {
+  return generic(fmt::format("Device {} is already in the process of unplug", id));
+}
+
+// A disk on PCI, and an adapter, the paused guest lets go at the next reset; a SCSI disk goes at
+// once.
 Task<Result<Json>> device_del(Context& context, Json arguments) {
   const std::string id = arguments["id"].get<std::string>();
   if (id.empty() || id == "/" || id == "/machine" || id == "/machine/peripheral")
     co_return generic(fmt::format("{} is not a hotpluggable device", id));
+  const auto controller = std::ranges::find_if(context.controllers, [&](const auto& it) {
+    return id == (id.front() == '/' ? it->path : it->id);
+  });
+  if (controller != context.controllers.end()) {
+    if ((*controller)->unplug_requested) co_return in_unplug(id);
+    (*controller)->unplug_requested = true;
+    co_return Json::object();
+  }
   const auto found = std::ranges::find_if(context.devices, [&](const auto& device) {
     return id == (id.front() == '/' ? device->device_path() : device->id());
   });
   if (found == context.devices.end())
     co_return Error{ErrorClass::device_not_found, fmt::format("Device '{}' not found", id)};
-  if ((*found)->unplug_requested)
-    co_return generic(fmt::format("Device {} is already in the process of unplug", id));
-  (*found)->unplug_requested = true;  // the paused guest lets go at the next reset
-  co_return Json::object();
-}
-
-Task<Result<Json>> system_reset(Context& context, Json) {
-  context.events.emit("RESET", {{"guest", false}, {"reason", "host-qmp-system-reset"}});
-  std::vector<std::unique_ptr<device::Disk>> gone;
-  for (auto& device : context.devices)
-    if (device->unplug_requested) gone.push_back(std::move(device));
-  std::erase(context.devices, nullptr);
-  for (const auto& device : gone) {
-    (void)co_await device->backend().flush();
-    context.events.emit("DEVICE_DELETED", {{"path", device->qom_path()}});
-    context.events.emit("DEVICE_DELETED",
-                        {{"device", device->id()}, {"path", device->device_path()}});
-  }
+  if ((*found)->unplug_requested) co_return in_unplug(id);
+  (*found)->unplug_requested = true;
+  if ((*found)->controller == nullptr) co_return Json::object();
+  co_await unplug(context, (*found).get());
   co_return Json::object();
 }
 
 constexpr std::array kCommands = {
     Command{"device_add", device_add},
     Command{"device_del", device_del},
-    Command{"system_reset", system_reset},
 };
 
 }  // namespace
+
+Task<void> unplug(Context& context, const device::Disk* disk) {
+  const auto found =
+      std::ranges::find(context.devices, disk, [](const auto& it) { return it.get(); });
+  const std::unique_ptr<device::Disk> gone = std::move(*found);
+  context.devices.erase(found);
+  (void)co_await gone->backend().flush();
+  if (gone->qom_path() != gone->device_path())
+    context.events.emit("DEVICE_DELETED", {{"path", gone->qom_path()}});
+  Json data = {{"path", gone->device_path()}};
+  if (!gone->id().empty()) data["device"] = gone->id();
+  context.events.emit("DEVICE_DELETED", std::move(data));
+}
 
 std::span<const Command> device_commands() { return kCommands; }
 

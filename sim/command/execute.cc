@@ -9,9 +9,11 @@ namespace sim::command {
 std::vector<const Command*> all_commands() {
   std::vector<const Command*> all;
   for (const auto area :
-       {blockdev_commands(), mirror_commands(), stream_commands(), commit_commands(),
-        job_commands(), query_commands(), transaction_commands(), device_commands(),
-        control_commands(), monitor_commands()})
+       {backup_commands(), bitmap_commands(), snapshot_commands(), internal_snapshot_commands(),
+        vm_snapshot_commands(), blockdev_commands(), mirror_commands(), stream_commands(),
+        commit_commands(), job_commands(), query_commands(), transaction_commands(),
+        device_commands(), control_commands(), monitor_commands(), object_commands(),
+        run_state_commands()})
     for (const Command& command : area) all.push_back(&command);
   std::ranges::sort(all, {}, &Command::name);
   return all;
@@ -48,7 +50,18 @@ static Task<Result<Json>> dispatch(Context& context, const Json& input) {
 Task<Json> execute(Context& context, Json input) {
   Result<Json> result = co_await dispatch(context, input);
   co_await context.graph.collect();
+  if (context.graph.crash) context.crash = context.graph.crash;
   co_return qmp::make_reply(input, std::move(result));
+}
+
+void look_at(Context& context, const block::Node& node, std::string_view what) {
+  if (node.outlived_job && context.profile.concluded_stream_filter_is_hollow)
+    context.crash = fmt::format("{} while the stream of '{}' is concluded", what, node.name());
+}
+
+Task<void> drain(Context& context, block::NodePtr node) {
+  co_await context.graph.drain_begin(node);
+  context.graph.drain_end(*node);
 }
 
 Result<block::NodePtr> root_node(Context& context, const std::string& name) {
@@ -65,11 +78,15 @@ block::OnError on_error_of(const Json& arguments, const char* name) {
   return static_cast<block::OnError>(found - block::kOnErrorNames.begin());
 }
 
+job::Settings read_job_settings(const Json& arguments, const block::Node& node) {
+  return {.id = arguments.value("job-id", node.device_name()),
+          .auto_finalize = arguments.value("auto-finalize", true),
+          .auto_dismiss = arguments.value("auto-dismiss", true)};
+}
+
 Result<job::Settings> job_settings(Context& context, const Json& arguments,
                                    const block::Node& node) {
-  job::Settings settings{.id = arguments.value("job-id", node.device_name()),
-                         .auto_finalize = arguments.value("auto-finalize", true),
-                         .auto_dismiss = arguments.value("auto-dismiss", true)};
+  job::Settings settings = read_job_settings(arguments, node);
   TRY_OK(context.jobs.check_new_id(settings.id));
   return settings;
 }

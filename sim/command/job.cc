@@ -68,6 +68,12 @@ Task<Result<Json>> block_job_set_speed(Context& context, Json arguments) {
   co_return co_await answer_when_awake(context, job, job->set_speed(speed));
 }
 
+Task<Result<Json>> block_job_change(Context& context, Json arguments) {
+  CO_TRY(const JobPtr job, find_block_job(context, arguments["id"].get<std::string>()));
+  CO_TRY_OK(job->change(arguments["copy-mode"].get<std::string>()));
+  co_return Json::object();
+}
+
 Task<Result<Json>> query_jobs(Context& context, Json) {
   Json list = Json::array();
   for (const JobPtr& job : context.jobs.all()) {
@@ -95,9 +101,9 @@ Task<Result<Json>> query_block_jobs(Context& context, Json) {
                   {"busy", job->is_busy()},
                   {"paused", job->is_user_paused() || job->is_paused() || job->is_drained()},
                   {"ready", job->is_ready()},
-                  {"io-status", "ok"},
                   {"auto-finalize", job->settings().auto_finalize},
                   {"auto-dismiss", job->settings().auto_dismiss}};
+    job->describe(entry);
     if (!job->error().empty()) entry["error"] = job->error();
     list.push_back(std::move(entry));
   }
@@ -108,6 +114,7 @@ using job::Job;
 
 constexpr std::array kCommands = {
     Command{"block-job-cancel", block_job_cancel},
+    Command{"block-job-change", block_job_change},
     Command{"block-job-complete", block_job_verb<&Job::complete>},
     Command{"block-job-dismiss", block_job_verb<&Job::dismiss>},
     Command{"block-job-finalize", block_job_verb<&Job::finalize>},

@@ -2,24 +2,79 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 
 #include "sim/block/chain.h"
-#include "sim/command/context.h"
+#include "sim/command/vm_snapshot.h"
 
 namespace sim::command {
 
 namespace {
 
+// Discards of a node are best multiples of it; 0: any.  A format's clusters, or what lies below.
+std::uint64_t discard_alignment(const block::Node& node) {
+  if (node.supports_backing()) return node.cluster_size();
+  std::uint64_t alignment = 0;
+  for (const block::EdgePtr& child : node.children())
+    if ((child->roles() & (block::kData | block::kFiltered | block::kCow)) != 0)
+      alignment = std::max(alignment, discard_alignment(*child->node()));
+  return alignment;
+}
+
+// Of nodes without bytes 512, of files 1, of others what their children need.
+std::uint64_t memory_alignment(const block::Node& node) {
+  if (node.driver().starts_with("null-")) return 512;
+  std::uint64_t alignment = 1;
+  for (const block::EdgePtr& child : node.children())
+    alignment = std::max(alignment, memory_alignment(*child->node()));
+  return alignment;
+}
+
+// QAPI: BlockLimitsInfo, of regular files in the page cache (measured on 11.1).
+Json describe_limits(const block::Node& node) {
+  // These two have no child yet when QEMU looks.
+  const bool is_job_filter = node.driver() == "mirror_top" || node.driver() == "commit_top";
+  Json limits = {{"max-iov", 1024},
+                 {"min-mem-alignment", is_job_filter ? 512 : memory_alignment(node)},
+                 {"opt-mem-alignment", 4096},
+                 {"request-alignment", 1}};
+  if (is_job_filter) return limits;
+  if (const std::uint64_t discard = discard_alignment(node)) limits["discard-alignment"] = discard;
+  if (node.supports_backing()) limits["write-zeroes-alignment"] = node.cluster_size();
+  return limits;
+}
+
+}  // namespace
+
+Json describe_snapshot(const block::InternalSnapshot& snapshot) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  Json info = {{"id", snapshot.id},
+               {"name", snapshot.name},
+               {"vm-state-size", snapshot.vm_state_size},
+               {"date-sec", snapshot.date_sec},
+               {"date-nsec", snapshot.date_nsec},
+               {"vm-clock-sec", snapshot.vm_clock_ns / kSecond},
+               {"vm-clock-nsec", snapshot.vm_clock_ns % kSecond}};
+  if (snapshot.icount) info["icount"] = *snapshot.icount;
+  return info;
+}
+
+namespace {
+
 // QAPI: ImageInfo.  `with_backing` nests the images below, as QEMU does without `flat`.
 Json describe_image(const block::Node& node, bool with_backing) {
-  Json image = {{"filename", node.filename()},
-                {"format", node.driver()},
-                {"virtual-size", node.size()},
-                {"dirty-flag", false}};
+  Json image = {
+      {"filename", node.filename()}, {"format", node.driver()}, {"virtual-size", node.size()}};
+  if (node.has_image_info()) image["dirty-flag"] = false;
   const block::Node* bottom = &node;
   while (bottom->file() != nullptr) bottom = bottom->file();
   bottom->describe_image(image);
   if (bottom != &node) node.describe_image(image);
+  if (node.cluster_size() != 0) image["cluster-size"] = node.cluster_size();
+  if (node.graph().profile().tells_children) image["limits"] = describe_limits(node);
+  if (const block::Node* keeper = block::snapshot_node(node))
+    for (const block::InternalSnapshot& snapshot : keeper->snapshots())
+      image["snapshots"].push_back(describe_snapshot(snapshot));
   if (!with_backing) return image;
   if (const block::Node* below = block::next_layer(node))
     image["backing-image"] = describe_image(*below, true);
@@ -30,20 +85,29 @@ std::string_view status_of(const block::DirtyBitmap& bitmap) {
   if (bitmap.inconsistent) return "inconsistent";
   if (bitmap.successor) return "frozen";
   if (bitmap.busy) return "locked";
-  return bitmap.is_recording() ? "active" : "disabled";
+  return bitmap.enabled ? "active" : "disabled";
 }
 
 Json describe_bitmap(const block::DirtyBitmap& bitmap, const Profile& profile) {
-  Json json = {{"recording", bitmap.is_recording() || bitmap.successor != nullptr},
+  Json json = {{"recording", bitmap.enabled || bitmap.successor != nullptr},
                {"busy", bitmap.busy},
                {"persistent", bitmap.persistent},
                {"granularity", bitmap.granularity()},
-               {"count", bitmap.count()}};
+               {"count", align_up(bitmap.count(), bitmap.granularity())}};
   if (!bitmap.name().empty()) json["name"] = bitmap.name();
   if (profile.bitmaps_have_status) json["status"] = status_of(bitmap);
   if (bitmap.inconsistent) json["inconsistent"] = true;
   return json;
 }
+
+Json describe_bitmaps(const block::Node& node) {
+  Json list = Json::array();
+  for (const auto& bitmap : std::views::reverse(node.bitmaps))
+    list.push_back(describe_bitmap(*bitmap, node.graph().profile()));
+  return list;
+}
+
+constexpr std::array<std::string_view, 3> kDetectZeroes = {"off", "on", "unmap"};
 
 // QAPI: BlockDeviceInfo.
 Json describe_node(const block::Node& node, bool flat) {
@@ -54,23 +118,36 @@ Json describe_node(const block::Node& node, bool flat) {
                {"image", describe_image(node, !flat)},
                {"cache", {{"writeback", true}, {"direct", false}, {"no-flush", false}}},
                {"encrypted", false},
-               {"detect_zeroes", "off"},
+               {"detect_zeroes", kDetectZeroes[static_cast<std::size_t>(node.detect_zeroes)]},
                {"write_threshold", 0}};
   for (const char* limit : {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"})
     info[limit] = 0;
+  const Profile& profile = node.graph().profile();
+  if (profile.tells_missing_key) info["encryption_key_missing"] = false;
+  if (profile.tells_active) info["active"] = !node.inactive;
+  if (profile.tells_children) {
+    info["children"] = Json::array();
+    for (const block::EdgePtr& child : node.children())
+      info["children"].push_back({{"child", child->name()}, {"node-name", child->node()->name()}});
+  }
   const block::Node* below = block::next_layer(node);
   if (below != nullptr && !node.is_filter()) info["backing_file"] = below->filename();
   std::uint64_t depth = 0;
   if (!flat)
     for (below = block::below(node); below != nullptr; below = block::below(*below)) ++depth;
   info["backing_file_depth"] = depth;
-  for (const auto& bitmap : node.bitmaps)
-    info["dirty-bitmaps"].push_back(describe_bitmap(*bitmap, node.graph().profile()));
+  if (!node.bitmaps.empty()) info["dirty-bitmaps"] = describe_bitmaps(node);
   return info;
 }
 
 Task<Result<Json>> query_named_block_nodes(Context& context, Json arguments) {
   const bool flat = arguments.value("flat", false);
+  for (const auto& job : context.jobs.all())
+    if (context.profile.concluded_backup_crashes_query && job->type() == "backup" &&
+        job->status() == job::Status::concluded)
+      context.crash = "query-named-block-nodes while job '" + job->id() + "' is concluded";
+  for (const block::NodePtr& node : context.graph.all())
+    look_at(context, *node, "query-named-block-nodes");
   Json list = Json::array();
   for (const block::NodePtr& node : context.graph.all()) list.push_back(describe_node(*node, flat));
   co_return list;
@@ -79,15 +156,21 @@ Task<Result<Json>> query_named_block_nodes(Context& context, Json arguments) {
 Task<Result<Json>> query_block(Context& context, Json) {
   Json list = Json::array();
   for (const auto& device : context.devices) {
+    const block::Backend& backend = device->backend();
+    Json info = {{"device", backend.name()},
+                 {"qdev", device->label()},
+                 {"type", "unknown"},
+                 {"removable", device->has_removable_media()},
+                 {"locked", device->is_medium_locked()}};
+    if (device->has_removable_media()) info["tray_open"] = device->is_tray_open();
+    if (backend.io_status_enabled)
+      info["io-status"] = block::kIoStatusNames[static_cast<std::size_t>(backend.io_status)];
     block::Node* node = device->node().get();
-    while (node->implicit) node = node->filtered();  // QEMU names the job's source
-    list.push_back({{"device", ""},
-                    {"qdev", device->qom_path()},
-                    {"type", "unknown"},
-                    {"removable", false},
-                    {"locked", false},
-                    {"io-status", "ok"},
-                    {"inserted", describe_node(*node, false)}});
+    while (node != nullptr && node->implicit) node = node->filtered();  // the job's source
+    if (node != nullptr) info["inserted"] = describe_node(*node, false);
+    if (node != nullptr && !node->bitmaps.empty() && context.profile.bitmaps_have_status)
+      info["dirty-bitmaps"] = describe_bitmaps(*node);
+    list.push_back(std::move(info));
   }
   co_return list;
 }

@@ -31,18 +31,24 @@ Result<> check_exclusive(const Json& arguments) {
   return ok();
 }
 
+// A filter that has lost what it filters.
+bool is_hollow(const Context& context, const block::Node& node) {
+  return node.outlived_job && context.profile.concluded_stream_filter_is_hollow;
+}
+
 // What stays below: null for nothing.
 Result<block::NodePtr> find_base(Context& context, const Json& arguments,
                                  const block::NodePtr& top) {
   if (arguments.contains("base")) {
     const std::string name = arguments["base"].get<std::string>();
+    look_at(context, *top, "block-stream");
     if (block::NodePtr base = find_by_file_name(*top, name)) return base;
     return no_base(context, name);
   }
   if (arguments.contains("base-node")) {
     const std::string name = arguments["base-node"].get<std::string>();
     TRY(block::NodePtr base, context.graph.find_device_or_node("", name));
-    if (base != top && block::chain_contains(*top, *base)) return base;
+    if (base != top && !is_hollow(context, *top) && block::chain_contains(*top, *base)) return base;
     return generic(fmt::format("Node '{}' is not a backing image of '{}'", name,
                                arguments["device"].get<std::string>()));
   }
@@ -51,7 +57,7 @@ Result<block::NodePtr> find_base(Context& context, const Json& arguments,
   TRY(const block::NodePtr bottom, context.graph.find_device_or_node("", name));
   if (bottom->is_filter())
     return generic(fmt::format("Node '{}' is a filter, use a non-filter node as 'bottom'", name));
-  if (!block::chain_contains(*top, *bottom))
+  if (is_hollow(context, *top) || !block::chain_contains(*top, *bottom))
     return generic(fmt::format("Node '{}' is not in a chain starting from '{}'", name,
                                arguments["device"].get<std::string>()));
   block::Node* next = block::below(*bottom);
@@ -86,7 +92,7 @@ Task<Result<Json>> block_stream(Context& context, Json arguments) {
 Task<Result<Json>> change_backing_file(Context& context, Json arguments) {
   const std::string device = arguments["device"].get<std::string>();
   const std::string image_name = arguments["image-node-name"].get<std::string>();
-  CO_TRY(const block::NodePtr top, node_or_device(context, device));
+  CO_TRY(const block::NodePtr top, root_node(context, device));
   auto found = context.graph.find_device_or_node("", image_name);
   if (!found) co_return std::move(found).error();
   const block::NodePtr image = *std::move(found);

@@ -1,160 +1,112 @@
-// blockdev-snapshot, block-dirty-bitmap-add and -remove, alone or together in a transaction.
-//
-// Each is an action: checked and done in turn, undone in reverse if a later one fails.
+// transaction: several actions that happen together or not at all.
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <functional>
+#include <ranges>
 
-#include "sim/command/context.h"
+#include "sim/command/action.h"
 
 namespace sim::command {
 
 namespace {
 
-using Undo = std::function<void()>;
-
 Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
 
-// --- blockdev-snapshot ---------------------------------------------------------------------------
+Result<const Action*> find_action(const std::string& type) {
+  for (const auto area :
+       {bitmap_actions(), backup_actions(), snapshot_actions(), internal_snapshot_actions()}) {
+    const auto known = std::ranges::find(area, type, &Action::type);
+    if (known != area.end()) return &*known;
+  }
+  return generic(fmt::format("understudy: transaction action '{}' is not in this version", type));
+}
 
-Result<> check_overlay(const block::Node& node, const block::Node& overlay) {
-  TRY_OK(node.check_allowed(block::Op::external_snapshot));
-  for (const block::Edge* edge : overlay.parents())
-    if ((edge->needed() & block::kConsistentRead) != 0)
-      return generic("The overlay is already in use");
-  if (overlay.backing() != nullptr) return generic("The overlay already has a backing image");
-  if (overlay.read_only) return generic("Block node is read-only");
-  if (!overlay.supports_backing()) return generic("The overlay does not support backing images");
+// Those that were prepared, in the order in which this release commits them.
+Task<void> commit_all(const Profile& profile, std::vector<Prepared>& prepared) {
+  if (profile.transaction_commits_backwards) std::ranges::reverse(prepared);
+  for (const Prepared& action : prepared)
+    if (action.commit) co_await action.commit();
+}
+
+// From 10.0 on: before anything is prepared.
+Result<> check_grouping(const Json& actions, const std::shared_ptr<job::Transaction>& jobs) {
+  for (const Json& action : actions) {
+    const std::string type = action["type"].get<std::string>();
+    if (jobs && type != "blockdev-backup" && type != "drive-backup")
+      return generic(fmt::format(
+          "Action '{}' does not support transaction property completion-mode = grouped", type));
+  }
   return ok();
 }
 
-Result<Undo> snapshot(Context& context, const Json& arguments) {
-  TRY(const block::NodePtr node, node_or_device(context, arguments["node"].get<std::string>()));
-  TRY(const block::NodePtr overlay,
-      node_or_device(context, arguments["overlay"].get<std::string>()));
-  TRY_OK(check_overlay(*node, *overlay));
-  TRY_OK(context.graph.insert_above(overlay, node, "backing", block::kCow));
-  return Undo([&context, node, overlay] {
-    CHECK(context.graph.remove_overlay(overlay, node), "what was may be again");
-  });
+bool is_missing_bitmap(const Context& context, const Json& data) {
+  const auto node = context.graph.find_device_or_node(data["node"].get<std::string>());
+  return !node || (*node)->find_bitmap(data["name"].get<std::string>()) == nullptr;
 }
 
-// --- bitmaps -------------------------------------------------------------------------------------
-
-std::shared_ptr<block::DirtyBitmap> find_bitmap(const block::Node& node, const std::string& name) {
-  for (const auto& bitmap : node.bitmaps)
-    if (bitmap->name() == name) return bitmap;
-  return nullptr;
+Task<Result<>> prepare_all(Context& context, const Json& actions,
+                           const std::shared_ptr<job::Transaction>& jobs,
+                           std::vector<Prepared>& prepared) {
+  if (context.profile.grouping_is_checked_first) CO_TRY_OK(check_grouping(actions, jobs));
+  for (const Json& action : actions) {
+    const std::string type = action["type"].get<std::string>();
+    CO_TRY(const Action* known, find_action(type));
+    if (jobs && !known->can_be_grouped)
+      co_return generic(fmt::format(
+          "Action '{}' does not support Transaction property completion-mode = grouped", type));
+    auto done = co_await known->prepare(context, action["data"], jobs);
+    // Every release undoes what it has not done (scenarios/qmp/bitmaps/enable-missing).
+    if (!done && type == "block-dirty-bitmap-enable" && is_missing_bitmap(context, action["data"]))
+      context.crash = "a transaction that enables a bitmap that is not there";
+    if (!done) co_return std::move(done).error();
+    prepared.push_back(*std::move(done));
+  }
+  co_return ok();
 }
 
-Result<Undo> bitmap_add(Context& context, const Json& arguments) {
-  const std::string name = arguments["name"].get<std::string>();
-  TRY(const block::NodePtr node, node_or_device(context, arguments["node"].get<std::string>()));
-  if (name.empty()) return generic("Bitmap name cannot be empty");
-  const std::uint64_t cluster = node->cluster_size();
-  const std::uint64_t usual =
-      cluster == 0 ? 64_KiB : std::clamp<std::uint64_t>(cluster, 4_KiB, 64_KiB);
-  const std::uint64_t granularity = arguments.value("granularity", usual);
-  if (granularity < 512 || !is_power_of_two(granularity))
-    return generic("Granularity must be power of 2 and at least 512");
-  if (arguments.value("persistent", false))
-    return generic("understudy: persistent bitmaps are not in this version");
-  if (find_bitmap(*node, name)) return generic(fmt::format("Bitmap already exists: {}", name));
-  if (name.size() > 1023) return generic(fmt::format("Bitmap name too long: {}", name));
-  auto bitmap = std::make_shared<block::DirtyBitmap>(name, node->size(), granularity);
-  bitmap->enabled = !arguments.value("disabled", false);
-  node->bitmaps.push_back(bitmap);
-  return Undo([node, bitmap] { std::erase(node->bitmaps, bitmap); });
-}
-
-Result<Undo> bitmap_remove(Context& context, const Json& arguments) {
-  const std::string node_name = arguments["node"].get<std::string>();
-  const std::string name = arguments["name"].get<std::string>();
-  const block::NodePtr node = context.graph.find(node_name);
-  if (!node) return generic(fmt::format("Node '{}' not found", node_name));
-  auto bitmap = find_bitmap(*node, name);
-  if (!bitmap || name.empty()) return generic(fmt::format("Dirty bitmap '{}' not found", name));
-  const auto before = node->bitmaps;
-  std::erase(node->bitmaps, bitmap);
-  return Undo([node, before] { node->bitmaps = before; });
-}
-
-Result<Undo> abort_action(Context&, const Json&) {
-  return generic("Transaction aborted using Abort action");
-}
-
-// --- alone and together --------------------------------------------------------------------------
-
-struct Action {
-  std::string_view type;
-  Result<Undo> (*perform)(Context&, const Json& arguments);
-};
-constexpr std::array kActions = {
-    Action{"abort", abort_action},
-    Action{"block-dirty-bitmap-add", bitmap_add},
-    Action{"block-dirty-bitmap-remove", bitmap_remove},
-    Action{"blockdev-snapshot", snapshot},
-};
-
-template <Result<Undo> (*perform)(Context&, const Json&), bool drains>
-Task<Result<Json>> alone(Context& context, Json arguments) {
-  if (drains) co_await context.graph.drain_all_begin();
-  Result<Undo> done = perform(context, arguments);
-  if (drains) context.graph.drain_all_end();
+Task<Result<Json>> perform(Context& context, Json actions, std::shared_ptr<job::Transaction> jobs) {
+  co_await context.graph.drain_all_begin();
+  context.graph.drain_all_end();
+  std::vector<Prepared> prepared;
+  Result<> done = co_await prepare_all(context, actions, jobs, prepared);
+  if (done) {
+    co_await commit_all(context.profile, prepared);
+  } else {
+    for (const Prepared& action : std::views::reverse(prepared)) {
+      if (action.abort) action.abort();
+      if (action.abort_waiting) co_await action.abort_waiting();
+    }
+  }
+  for (const Prepared& action : prepared)
+    if (action.clean) action.clean();
   if (!done) co_return std::move(done).error();
   co_return Json::object();
 }
 
-Result<const Action*> find_action(const std::string& type) {
-  const auto known = std::ranges::find(kActions, type, &Action::type);
-  if (known != kActions.end()) return &*known;
-  return generic(fmt::format("understudy: transaction action '{}' is not in this version", type));
-}
-
-// None of the actions here can be part of a group.
-Result<> check_properties(const Json& arguments, const std::vector<const Action*>& actions) {
-  if (!arguments.contains("properties")) return ok();
-  if (arguments["properties"].value("completion-mode", "") != "grouped" || actions.empty())
-    return ok();
-  return generic(
-      fmt::format("Action '{}' does not support Transaction property completion-mode = grouped",
-                  actions.front()->type));
-}
-
 Task<Result<Json>> transaction(Context& context, Json arguments) {
-  std::vector<const Action*> actions;
-  for (const Json& action : arguments["actions"]) {
-    CO_TRY(const Action* known, find_action(action["type"].get<std::string>()));
-    actions.push_back(known);
-  }
-  CO_TRY_OK(check_properties(arguments, actions));
-  co_await context.graph.drain_all_begin();
-  std::vector<Undo> undo;
-  Result<Json> result = Json::object();
-  for (std::size_t i = 0; i < actions.size(); ++i) {
-    Result<Undo> done = actions[i]->perform(context, arguments["actions"][i]["data"]);
-    if (!done) {
-      for (; !undo.empty(); undo.pop_back()) undo.back()();
-      result = std::move(done).error();
-      break;
-    }
-    undo.push_back(*std::move(done));
-  }
-  context.graph.drain_all_end();
-  co_return result;
+  const Json properties = arguments.value("properties", Json::object());
+  std::shared_ptr<job::Transaction> jobs;
+  if (properties.value("completion-mode", "individual") == "grouped")
+    jobs = std::make_shared<job::Transaction>();
+  return perform(context, arguments["actions"], jobs);
 }
 
-constexpr std::array kCommands = {
-    Command{"block-dirty-bitmap-add", alone<bitmap_add, false>},
-    Command{"block-dirty-bitmap-remove", alone<bitmap_remove, false>},
-    Command{"blockdev-snapshot", alone<snapshot, true>},
-    Command{"transaction", transaction},
-};
+constexpr std::array kCommands = {Command{"transaction", transaction}};
 
 }  // namespace
+
+Task<Result<Json>> perform_alone(Context& context, const Action& action, Json arguments) {
+  if (action.is_transaction) {
+    co_await context.graph.drain_all_begin();
+    context.graph.drain_all_end();
+  }
+  CO_TRY(const Prepared prepared, co_await action.prepare(context, std::move(arguments), nullptr));
+  if (prepared.commit) co_await prepared.commit();
+  if (prepared.clean) prepared.clean();
+  co_return Json::object();
+}
 
 std::span<const Command> transaction_commands() { return kCommands; }
 

@@ -7,10 +7,11 @@
 #include <string>
 
 #include "sim/block/backend.h"
+#include "sim/device/scsi.h"
 
 namespace sim::device {
 
-enum class Model : std::uint8_t { virtio_blk, scsi_hd, scsi_cd };
+enum class Model : std::uint8_t { virtio_blk, scsi_hd, scsi_cd, virtio_scsi };
 
 class Disk final : public block::Device {
  public:
@@ -40,6 +41,11 @@ class Disk final : public block::Device {
   bool is_tray_open() const override { return tray_open_; }
   bool is_medium_locked() const override { return locked_; }
   void set_tray(bool open) override { tray_open_ = open; }
+
+  // Of a SCSI disk: what it hangs on.
+  const ScsiController* controller = nullptr;
+  ScsiAddress address = {};
+  std::optional<std::int64_t> bootindex;
 
   // device_del was accepted; the guest lets go at the next reset.
   bool unplug_requested = false;

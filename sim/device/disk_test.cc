@@ -73,6 +73,7 @@ TEST_F(DiskTest, RequestsWaitWhileTheNodeIsDrained) {
   const Disk disk = plug("d");
   ASSERT_TRUE(disk.backend().insert(node_));
   world_.scheduler.spawn(graph_.drain_begin(node_));
+  while (world_.scheduler.step()) continue;
   const auto flush = [](block::Backend& backend, bool& done) -> Task<void> {
     const Result<> written = co_await backend.write_zeroes(0, 1, {});
     done = bool(written);

@@ -7,6 +7,7 @@
 
 #include "sim/block/backend.h"
 #include "sim/driver/open.h"
+#include "sim/storage/file.h"
 #include "sim/storage/storage.h"
 
 namespace sim::driver {
@@ -34,9 +35,32 @@ class FileNode final : public block::Node {
   }
   void describe_image(Json& image) const override { image["actual-size"] = storage_->allocated(); }
 
+  Task<Result<>> prepare_reopen(Json /*options*/, bool writable) override {
+    auto opened = graph().files().open(
+        path_, writable ? storage::Access::read_write : storage::Access::read_only);
+    if (!opened) {
+      Error error = std::move(opened).error();
+      error.desc = fmt::format("Could not open '{}': {}", path_, error.desc);
+      co_return error;
+    }
+    before_ = std::exchange(storage_, *std::move(opened));
+    co_return ok();
+  }
+  void commit_reopen() override {
+    apply_permission(held_);  // locks belong to the opened file
+    before_.reset();
+  }
+  void abort_reopen() override {
+    if (before_) storage_ = std::move(before_);
+  }
+
   // Other nodes of the same file are other openers: QEMU keeps them apart by locks on it.
   Result<> check_permission(block::Permission above) override;
-  void apply_permission(block::Permission above) override { held_ = above; }
+  void apply_permission(block::Permission above) override {
+    held_ = above;
+    if (storage::RealFile* real = locked_file())
+      real->hold(above.needed, block::kAllPermissions & ~above.shared);
+  }
 
  protected:
   Task<Result<>> do_read(std::uint64_t offset, MutableBytes into) override {
@@ -58,8 +82,13 @@ class FileNode final : public block::Node {
   }
 
  private:
+  // Other programs see what is locked here, if it is a real file; else null.
+  storage::RealFile* locked_file() const {
+    return locks_ && !force_share ? dynamic_cast<storage::RealFile*>(storage_.get()) : nullptr;
+  }
+
   std::string path_;
-  std::shared_ptr<storage::Storage> storage_;
+  std::shared_ptr<storage::Storage> storage_, before_;
   bool locks_;
   block::Permission held_;
 };
@@ -85,12 +114,15 @@ Result<> FileNode::check_permission(block::Permission above) {
     for (const FileNode* other : others)
       if ((above.shared & bit) == 0 && (other->held_.needed & bit) != 0)
         return no_lock("shared ", block::words(bit));
+  if (storage::RealFile* real = locked_file())
+    return real->try_hold(above.needed, block::kAllPermissions & ~above.shared);
   return ok();
 }
 
 }  // namespace
 
 Task<Result<block::NodePtr>> open_file(block::Graph& graph, Common common, Json options) {
+  CO_TRY_OK(settle(graph, common));
   const std::string path = options["filename"].get<std::string>();
   // auto-read-only opens for writing only when a parent writes; a Storage is opened for it at once.
   auto opened = graph.files().open(path, common.read_only && !common.auto_read_only

@@ -14,31 +14,12 @@ using block::Graph;
 using block::NodePtr;
 
 // QAPI: BlockdevDriver of 7.2, without those below.
-static constexpr std::array<std::string_view, 38> kOtherDrivers = {
-    "blkdebug",     "blklogwrites",
-    "blkreplay",    "blkverify",
-    "bochs",        "cloop",
-    "compress",     "copy-before-write",
-    "copy-on-read", "dmg",
-    "ftp",          "ftps",
-    "gluster",      "host_cdrom",
-    "host_device",  "http",
-    "https",        "io_uring",
-    "iscsi",        "luks",
-    "nbd",          "nfs",
-    "null-aio",     "null-co",
-    "nvme",         "nvme-io_uring",
-    "parallels",    "preallocate",
-    "qcow",         "qed",
-    "quorum",       "rbd",
-    "replication",  "snapshot-access",
-    "ssh",          "throttle",
-    "vdi",          "vhdx"};
+static constexpr std::string_view kOtherDrivers =
+    "blklogwrites|blkreplay|blkverify|bochs|cloop|compress|dmg|ftp|ftps|gluster|"
+    "host_cdrom|host_device|http|https|io_uring|iscsi|luks|nbd|nfs|nvme|nvme-io_uring|parallels|"
+    "preallocate|qcow|qed|quorum|rbd|replication|ssh|vdi|vhdx|vmdk|vpc|vvfat";
 
-bool is_other_driver(std::string_view name) {
-  return name == "vmdk" || name == "vpc" || name == "vvfat" ||
-         std::ranges::find(kOtherDrivers, name) != kOtherDrivers.end();
-}
+bool is_other_driver(std::string_view name) { return is_listed(kOtherDrivers, name); }
 
 // A driver and those of its options (QAPI: BlockdevOptions…) that are simulated, or that change
 // nothing that can be seen (caches' sizes, how files are read).
@@ -50,36 +31,50 @@ struct Driver {
 static constexpr std::string_view kCommonOptions =
     "driver|node-name|discard|cache|read-only|auto-read-only|force-share|detect-zeroes";
 static constexpr std::array kDrivers = {
+    Driver{"blkdebug", "image|inject-error|set-state", open_blkdebug},
+    Driver{"copy-on-read", "file|bottom", open_copy_on_read},
+    Driver{"copy-before-write", "file|target|bitmap|on-cbw-error|min-cluster-size",
+           open_copy_before_write},
     Driver{"file", "filename|locking|aio|aio-max-batch|drop-cache", open_file},
+    Driver{"null-aio", "size|latency-ns|read-zeroes", open_null},
+    Driver{"null-co", "size|latency-ns|read-zeroes", open_null},
     Driver{"raw", "file|offset|size", open_raw},
     Driver{"qcow2",
            "file|backing|cache-size|l2-cache-size|l2-cache-entry-size|refcount-cache-size|"
-           "cache-clean-interval",
+           "cache-clean-interval|pass-discard-request",
            open_qcow2},
+    Driver{"snapshot-access", "file", open_snapshot_access},
+    Driver{"throttle", "file|throttle-group", open_throttle},
 };
 
 static Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
 
-static Result<std::string> choose_name(Graph& graph, const Json& options, bool root) {
-  if (!options.contains("node-name")) {
-    if (root) return generic("'node-name' must be specified for the root node");
-    return graph.generate_name();
-  }
-  const std::string& name = options["node-name"].get_ref<const std::string&>();
-  if (name.empty()) return generic("Invalid node-name: ''");
-  return graph.choose_name(name);
+Result<> settle(Graph& graph, Common& common) {
+  if (common.refusal) return *common.refusal;
+  TRY(common.name, graph.choose_name(common.name));
+  return ok();
 }
 
-static Common common_of(std::string name, const Json& options, const Inherited& inherited) {
+static Common common_of(const Graph& graph, const Json& options, const Inherited& inherited) {
   Common common;
-  common.name = std::move(name);
+  common.name = options.value("node-name", "");
   common.read_only = options.value("read-only", inherited.read_only);
   common.auto_read_only = options.value("auto-read-only", inherited.auto_read_only);
   const Json cache = options.value("cache", Json::object());
   common.for_children = {.read_only = common.read_only,
                          .auto_read_only = common.auto_read_only,
                          .cache_direct = cache.value("direct", inherited.cache_direct),
-                         .cache_no_flush = cache.value("no-flush", inherited.cache_no_flush)};
+                         .cache_no_flush = cache.value("no-flush", inherited.cache_no_flush),
+                         .force_share = options.value("force-share", inherited.force_share)};
+  const std::string discard = options.value("discard", inherited.unmap ? "unmap" : "ignore");
+  if (common.for_children.force_share && !common.read_only)
+    common.refusal = generic("force-share=on can only be used with read-only images");
+  else if (options.value("detect-zeroes", "off") == "unmap" && discard != "unmap")
+    common.refusal = generic(
+        "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap");
+  else if (options.contains("node-name") && common.name.empty())
+    common.refusal = generic(graph.profile().bad_node_name_is_quoted ? "Invalid node-name: ''"
+                                                                     : "Invalid node name");
   return common;
 }
 
@@ -90,7 +85,7 @@ static void set_common(block::Node& node, const Common& common, const Json& opti
   node.cache_direct = common.for_children.cache_direct;
   node.cache_no_flush = common.for_children.cache_no_flush;
   node.discard_unmap = options.value("discard", inherited.unmap ? "unmap" : "ignore") == "unmap";
-  node.force_share = options.value("force-share", false);
+  node.force_share = common.for_children.force_share;
   const std::string detect = options.value("detect-zeroes", "off");
   if (detect != "off")
     node.detect_zeroes = detect == "on" ? block::DetectZeroes::on : block::DetectZeroes::unmap;
@@ -116,12 +111,27 @@ static Result<> check_simulated(const Driver& driver, const Json& options) {
 Task<Result<NodePtr>> open_node(Graph& graph, Json options, bool root, Inherited inherited) {
   CO_TRY(const Driver* driver, find_driver(options["driver"].get<std::string>()));
   CO_TRY_OK(check_simulated(*driver, options));
-  CO_TRY(std::string name, choose_name(graph, options, root));
-  const Common common = common_of(std::move(name), options, inherited);
+  if (root && !options.contains("node-name"))
+    co_return generic("'node-name' must be specified for the root node");
+  const Common common = common_of(graph, options, inherited);
   CO_TRY(const NodePtr node, co_await driver->open(graph, common, options));
   set_common(*node, common, options, inherited);
-  graph.add(node);
+  if (!graph.find(node->name())) graph.add(node);
   co_return node;
+}
+
+Task<Result<std::string>> probe_format(Graph& graph, std::string filename) {
+  constexpr std::array<std::byte, 4> kMagic = {std::byte{'Q'}, std::byte{'F'}, std::byte{'I'},
+                                               std::byte{0xfb}};
+  auto file = graph.files().open(filename, storage::Access::read_only);
+  if (!file) {
+    Error error = std::move(file).error();
+    error.desc = fmt::format("Could not open '{}': {}", filename, error.desc);
+    co_return error;
+  }
+  std::array<std::byte, 4> head{};
+  if ((*file)->size() >= head.size()) CO_TRY_OK(co_await (*file)->read(0, head));
+  co_return std::string(head == kMagic ? "qcow2" : "raw");
 }
 
 Task<Result<NodePtr>> open_child(Graph& graph, Json reference, Inherited inherited) {

@@ -16,6 +16,7 @@ struct Inherited {
   bool auto_read_only = false;
   bool cache_direct = false, cache_no_flush = false;
   bool unmap = false;
+  bool force_share = false;
 };
 
 // Makes the node that `options` (QAPI: BlockdevOptions, checked by the schema) describe, with its
@@ -27,18 +28,40 @@ Task<Result<block::NodePtr>> open_node(block::Graph& graph, Json options, bool r
 // One driver's part.  `node` options common to all drivers are set by open_node afterwards, before
 // the node gets users; what matters while opening is in `common`.
 struct Common {
-  std::string name;
+  std::string name;  // empty until settle(): to be made
   bool read_only = false;
   bool auto_read_only = false;
   Inherited for_children;
+  // Why the options common to all drivers are refused.
+  std::optional<Error> refusal;
 };
 using Open = Task<Result<block::NodePtr>> (*)(block::Graph& graph, Common common, Json options);
+Task<Result<block::NodePtr>> open_blkdebug(block::Graph& graph, Common common, Json options);
 Task<Result<block::NodePtr>> open_file(block::Graph& graph, Common common, Json options);
+Task<Result<block::NodePtr>> open_copy_on_read(block::Graph& graph, Common common, Json options);
+Task<Result<block::NodePtr>> open_throttle(block::Graph& graph, Common common, Json options);
+// null-co and null-aio.
+Task<Result<block::NodePtr>> open_null(block::Graph& graph, Common common, Json options);
 Task<Result<block::NodePtr>> open_raw(block::Graph& graph, Common common, Json options);
 Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, Common common, Json options);
+Task<Result<block::NodePtr>> open_copy_before_write(block::Graph& graph, Common common,
+                                                    Json options);
+Task<Result<block::NodePtr>> open_snapshot_access(block::Graph& graph, Common common, Json options);
+
+// What QEMU looks at when `file` is open (of drivers that open it themselves: at once), before all
+// else: the options common to all drivers, and the name, which is the node's from here on.
+Result<> settle(block::Graph& graph, Common& common);
 
 // Opens the child that `reference` names (a node name) or describes (options).
 Task<Result<block::NodePtr>> open_child(block::Graph& graph, Json reference, Inherited inherited);
+
+// Opens what the header of `node`, a format's node without a backing file, names as its backing
+// file; null if it names none.
+Task<Result<block::NodePtr>> open_backing_of(block::Graph& graph, const block::Node& node,
+                                             bool force_share = false);
+
+// The format of an image that nobody named: "qcow2" by its magic bytes, else "raw".
+Task<Result<std::string>> probe_format(block::Graph& graph, std::string filename);
 
 // True for a driver that QEMU 7.2 has (QAPI: BlockdevDriver) and this version has not.
 bool is_other_driver(std::string_view name);

@@ -5,9 +5,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <set>
 
 #include "sim/block/chain.h"
+#include "sim/driver/node_storage.h"
 #include "sim/driver/open.h"
+#include "sim/driver/qcow2_bitmaps.h"
 
 namespace sim::driver {
 
@@ -44,11 +48,17 @@ std::string directory_of(const std::string& path) {
 class Qcow2Node final : public block::Node {
  public:
   Qcow2Node(block::Graph& graph, std::string name) : Node(graph, std::move(name), "qcow2") {}
+  // Where the image lies.
+  std::shared_ptr<storage::Storage> bytes() {
+    auto own = file()->storage();
+    return own != nullptr ? own : storage_through_file(*this);
+  }
   void set_image(std::unique_ptr<qcow2::Image> image) { image_ = std::move(image); }
 
   bool is_format() const override { return true; }
+  bool supports_compression() const override { return true; }
   bool supports_backing() const override { return true; }
-  Task<Result<>> close() override { return image_->close(); }
+  Task<Result<>> close() override { return close_image(); }
   std::uint64_t size() const override { return image_->size(); }
   std::uint64_t cluster_size() const override { return image_->cluster_size(); }
   std::string header_backing_file() const override { return image_->header().backing_file; }
@@ -63,6 +73,29 @@ class Qcow2Node final : public block::Node {
     return auto_backing_ == (backing() == nullptr ? std::string() : backing()->filename());
   }
   Task<Result<>> make_empty() override { return image_->make_empty(); }
+
+  // --- internal snapshots ---
+
+  bool supports_snapshots() const override { return true; }
+  std::vector<block::InternalSnapshot> snapshots() const override;
+  Task<Result<>> create_snapshot(block::InternalSnapshot wanted) override;
+  Task<Result<>> apply_snapshot(std::string id_or_name) override;
+  Task<Result<>> delete_snapshot(std::string id) override;
+  Task<Result<>> read_vm_state(std::uint64_t at, MutableBytes into) override {
+    return image_->read_vm_state(at, into);
+  }
+  Task<Result<>> write_vm_state(std::uint64_t at, Bytes from) override {
+    return image_->write_vm_state(at, from);
+  }
+
+  // --- persistent bitmaps ---
+
+  Task<Result<>> load_bitmaps();
+  Result<> can_store_bitmap(const std::string& bitmap, std::uint64_t granularity) const override;
+  Task<Result<>> forget_stored_bitmap(std::string bitmap) override;
+  Task<Result<>> inactivate() override;
+  Task<Result<>> activate() override;
+
   std::string exact_filename() const override {
     return has_auto_backing() ? file()->exact_filename() : std::string();
   }
@@ -77,15 +110,17 @@ class Qcow2Node final : public block::Node {
 
   // The same image, opened anew.  Nothing else uses it meanwhile: the node is drained.
   Task<Result<>> prepare_reopen(Json /*options*/, bool writable) override {
-    CO_TRY_OK(co_await image_->close());
-    auto opened = co_await qcow2::Image::open(world(), file()->storage(), writable);
+    CO_TRY_OK(co_await close_image());
+    auto opened = co_await qcow2::Image::open(world(), bytes(), writable);
     if (!opened) {
-      auto back = co_await qcow2::Image::open(world(), file()->storage(), !writable);
+      auto back = co_await qcow2::Image::open(world(), bytes(), !writable);
       if (back) image_ = *std::move(back);
       backing_changed();
       co_return std::move(opened).error();
     }
     image_ = *std::move(opened);
+    for (const auto& bitmap : bitmaps)
+      if (bitmap->persistent) bitmap->read_only = !writable;
     backing_changed();
     co_return ok();
   }
@@ -131,39 +166,124 @@ class Qcow2Node final : public block::Node {
   Task<Result<>> do_write(std::uint64_t offset, Bytes from) override {
     return image_->write(qcow2::GuestOffset{offset}, from);
   }
+  Task<Result<>> do_write_compressed(std::uint64_t offset, Bytes from) override {
+    return image_->write_compressed(qcow2::GuestOffset{offset}, from);
+  }
   Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
                                  block::ZeroFlags flags) override {
+    image_->pass_discard_request = options.value("pass-discard-request", discard_unmap);
     return image_->write_zeroes(qcow2::GuestOffset{offset}, length, flags.unmap);
   }
   Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override {
+    image_->pass_discard_request = options.value("pass-discard-request", discard_unmap);
     return image_->discard(qcow2::GuestOffset{offset}, length);
+  }
+  // What a longer backing file has beyond the old end must not show.
+  Task<Result<>> do_truncate(block::Truncate wanted) override {
+    const std::uint64_t before = size();
+    CO_TRY_OK(co_await image_->resize(wanted.size, qcow2::Preallocation::off));
+    const bool shows = backing() != nullptr && backing()->size() > before;
+    if (wanted.size > before && (wanted.zero || shows))
+      co_return co_await image_->write_zeroes(qcow2::GuestOffset{before}, wanted.size - before,
+                                              false);
+    co_return ok();
   }
   Task<Result<>> do_flush() override { return image_->flush(); }
 
  private:
+  // With its bitmaps; what cannot be stored of them is lost, as QEMU says on its standard error.
+  Task<Result<>> close_image();
+  Task<Result<>> open_again(bool writable);
+
   std::string auto_backing_;
   std::unique_ptr<NodeBacking> backing_adapter_;
   std::unique_ptr<qcow2::Image> image_;
+  // Deleted while the image could not be written to: QEMU has forgotten them (5.2 to 11.1).
+  std::set<std::string, std::less<>> lost_snapshots_;
 };
 
-// Without the option `backing`, the header says what is below: relative names start at the
-// image's own directory, and the format must be recorded (it is not probed here).
-Task<Result<block::NodePtr>> open_backing_of_header(block::Graph& graph, qcow2::Header header,
-                                                    std::string path) {
-  if (header.backing_file.empty()) co_return block::NodePtr();
-  if (header.backing_format.empty())
-    co_return Error{ErrorClass::generic,
-                    fmt::format("Image '{}' names a backing file without its format; give the "
-                                "option 'backing'",
-                                path)};
-  const std::string name = header.backing_file.front() == '/'
-                               ? header.backing_file
-                               : directory_of(path) + header.backing_file;
-  co_return co_await open_node(graph,
-                               Json{{"driver", header.backing_format},
-                                    {"read-only", true},
-                                    {"file", {{"driver", "file"}, {"filename", name}}}},
-                               false, {.read_only = true, .unmap = true});
+// --- internal snapshots
+
+std::vector<block::InternalSnapshot> Qcow2Node::snapshots() const {
+  std::vector<block::InternalSnapshot> all;
+  for (const qcow2::Snapshot& it : image_->snapshots()) {
+    if (lost_snapshots_.contains(it.id)) continue;
+    all.push_back({.id = it.id,
+                   .name = it.name,
+                   .vm_state_size = it.vm_state_bytes,
+                   .date_sec = it.date_seconds,
+                   .date_nsec = it.date_nanoseconds,
+                   .vm_clock_ns = it.vm_clock_ns,
+                   .icount = it.icount == UINT64_MAX ? std::nullopt : std::optional(it.icount)});
+  }
+  return all;
+}
+
+Task<Result<>> Qcow2Node::create_snapshot(block::InternalSnapshot wanted) {
+  return image_->create_snapshot({.name = std::move(wanted.name),
+                                  .date_seconds = wanted.date_sec,
+                                  .date_nanoseconds = wanted.date_nsec,
+                                  .vm_clock_ns = wanted.vm_clock_ns,
+                                  .vm_state_bytes = wanted.vm_state_size,
+                                  .icount = wanted.icount.value_or(UINT64_MAX)});
+}
+
+Task<Result<>> Qcow2Node::apply_snapshot(std::string id_or_name) {
+  if (!bitmaps.empty())
+    co_return Error{ErrorClass::generic, "Device has active dirty bitmaps", EBUSY};
+  co_return co_await image_->apply_snapshot(std::move(id_or_name));
+}
+
+Task<Result<>> Qcow2Node::delete_snapshot(std::string id) {
+  if (image_->writable()) co_return co_await image_->delete_snapshot(std::move(id));
+  lost_snapshots_.insert(std::move(id));
+  co_return os_error(EPERM, "Failed to remove snapshot from snapshot list");
+}
+
+// --- persistent bitmaps
+
+Task<Result<>> Qcow2Node::load_bitmaps() {
+  CO_TRY(const Bitmaps loaded, co_await driver::load_bitmaps(*image_));
+  bitmaps.insert(bitmaps.end(), loaded.begin(), loaded.end());
+  co_return ok();
+}
+
+Result<> Qcow2Node::can_store_bitmap(const std::string& bitmap, std::uint64_t granularity) const {
+  auto can =
+      image_->can_store_bitmap(bitmap, static_cast<std::uint8_t>(std::countr_zero(granularity)));
+  if (can) return ok();
+  return Error{ErrorClass::generic, fmt::format("Can't make bitmap '{}' persistent in '{}': {}",
+                                                bitmap, device_or_node_name(), can.error().desc)};
+}
+
+Task<Result<>> Qcow2Node::forget_stored_bitmap(std::string bitmap) {
+  const auto& stored = image_->bitmaps();
+  if (std::ranges::find(stored, bitmap, &qcow2::BitmapInfo::name) == stored.end()) co_return ok();
+  co_return co_await image_->remove_bitmap(std::move(bitmap));
+}
+
+Task<Result<>> Qcow2Node::close_image() {
+  if (image_->writable()) (void)co_await give_bitmaps(*image_, bitmaps);
+  co_return co_await image_->close();
+}
+
+Task<Result<>> Qcow2Node::open_again(bool writable) {
+  CO_TRY(image_, co_await qcow2::Image::open(world(), bytes(), writable));
+  backing_changed();
+  co_return ok();
+}
+
+// Another program may use the image from now on: the bitmaps are there, not here.
+Task<Result<>> Qcow2Node::inactivate() {
+  CO_TRY_OK(co_await close_image());
+  std::erase_if(bitmaps, [](const auto& bitmap) { return bitmap->persistent; });
+  co_return co_await open_again(false);
+}
+
+Task<Result<>> Qcow2Node::activate() {
+  CO_TRY_OK(co_await image_->close());
+  CO_TRY_OK(co_await open_again(!read_only));
+  co_return co_await load_bitmaps();
 }
 
 Error about_backing(Error error) {
@@ -171,27 +291,23 @@ Error about_backing(Error error) {
   return error;
 }
 
-Task<Result<>> open_image(block::Graph& graph, Qcow2Node& node, Json options) {
-  const std::shared_ptr<storage::Storage> storage = node.file()->storage();
-  if (storage == nullptr)
-    co_return Error{ErrorClass::generic,
-                    fmt::format("understudy: driver '{}' cannot carry a qcow2 image in this "
-                                "version",
-                                node.file()->driver())};
+Task<Result<>> open_image(block::Graph& graph, Qcow2Node& node, bool force_share, Json options) {
   CO_TRY(std::unique_ptr<qcow2::Image> image,
-         co_await qcow2::Image::open(graph.world(), storage, !node.read_only));
+         co_await qcow2::Image::open(graph.world(), node.bytes(), !node.read_only));
   const qcow2::Header header = image->header();
   node.set_auto_backing(header.backing_file);
   node.set_image(std::move(image));
+  CO_TRY_OK(co_await node.load_bitmaps());
   block::NodePtr backing;
   const auto given = options.find("backing");
   if (given == options.end()) {
-    auto opened = co_await open_backing_of_header(graph, header, node.file()->filename());
+    auto opened = co_await open_backing_of(graph, node, force_share);
     if (!opened) co_return about_backing(std::move(opened).error());
     backing = *std::move(opened);
     if (backing) node.set_auto_backing(backing->filename());
-  } else if (!given->is_null()) {
-    auto opened = co_await open_child(graph, *given, {.read_only = true, .unmap = true});
+  } else if (!given->is_null() && *given != "") {
+    auto opened = co_await open_child(
+        graph, *given, {.read_only = true, .unmap = true, .force_share = force_share});
     if (!opened) co_return about_backing(std::move(opened).error());
     backing = *std::move(opened);
   }
@@ -199,21 +315,42 @@ Task<Result<>> open_image(block::Graph& graph, Qcow2Node& node, Json options) {
     node.backing_changed();
     co_return ok();
   }
-  if (Result<> set = graph.set_backing(node, backing); !set)
-    co_return about_backing(std::move(set).error());
-  co_return ok();
+  co_return graph.set_backing(node, backing);
 }
 
 }  // namespace
+
+// Relative names start at the image's own directory.
+Task<Result<block::NodePtr>> open_backing_of(block::Graph& graph, const block::Node& node,
+                                             bool force_share) {
+  std::string name = node.header_backing_file();
+  if (name.empty()) co_return block::NodePtr();
+  if (name.front() != '/') name = directory_of(node.file()->filename()) + name;
+  std::string format = node.header_backing_format();
+  if (format.empty()) {
+    CO_TRY(format, co_await probe_format(graph, name));
+  }
+  co_return co_await open_node(graph,
+                               Json{{"driver", format},
+                                    {"read-only", true},
+                                    {"file", {{"driver", "file"}, {"filename", name}}}},
+                               false,
+                               {.read_only = true, .unmap = true, .force_share = force_share});
+}
 
 Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, Common common, Json options) {
   common.for_children.unmap = true;
   CO_TRY(const block::NodePtr file,
          co_await open_child(graph, options["file"], common.for_children));
+  CO_TRY_OK(settle(graph, common));
   auto node = std::make_shared<Qcow2Node>(graph, std::move(common.name));
   node->read_only = common.read_only;
   CO_TRY_OK(graph.attach(*node, file, "file", block::kImage));
-  if (Result<> opened = co_await open_image(graph, *node, std::move(options)); !opened) {
+  graph.add(node);  // its own backing file may be asked to be itself
+  if (Result<> opened =
+          co_await open_image(graph, *node, common.for_children.force_share, std::move(options));
+      !opened) {
+    graph.forget(node);
     graph.detach(*node, "file");
     co_return std::move(opened).error();
   }

@@ -32,6 +32,7 @@ class RawNode final : public block::Node {
     if (size_) result["size"] = *size_;
     return result;
   }
+  std::uint64_t cluster_size() const override { return file()->cluster_size(); }
   Task<Result<block::Status>> status(std::uint64_t offset, std::uint64_t length) override {
     return file()->status(offset_ + offset, length);
   }
@@ -75,17 +76,18 @@ class RawNode final : public block::Node {
 
 Result<> check_stretch(const block::Node& file, std::uint64_t offset,
                        std::optional<std::uint64_t> size) {
+  const bool tells = file.graph().profile().raw_tells_offset;
   if (offset > file.size())
     return Error{ErrorClass::generic,
                  fmt::format("Offset ({}) cannot be greater than size of the containing file ({})",
-                             offset, file.size())};
+                             tells ? offset : 0, file.size())};
   if (!size) return ok();
   if (*size % 512 != 0) return Error{ErrorClass::generic, "Specified size is not multiple of 512"};
   if (*size > file.size() - offset)
     return Error{ErrorClass::generic,
                  fmt::format("The sum of offset ({}) and size ({}) has to be smaller or equal to "
                              "the  actual size of the containing file ({})",
-                             offset, *size, file.size())};
+                             tells ? offset : 0, tells ? *size : 0, file.size())};
   return ok();
 }
 
@@ -94,6 +96,7 @@ Result<> check_stretch(const block::Node& file, std::uint64_t offset,
 Task<Result<block::NodePtr>> open_raw(block::Graph& graph, Common common, Json options) {
   CO_TRY(const block::NodePtr file,
          co_await open_child(graph, options["file"], common.for_children));
+  CO_TRY_OK(settle(graph, common));
   const std::uint64_t offset = options.value("offset", std::uint64_t{0});
   std::optional<std::uint64_t> size;
   if (options.contains("size")) size = options["size"].get<std::uint64_t>();

@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "sim/base/human.h"
 #include "sim/qcow2/snapshot.h"
 
 namespace sim::image {
 
-// Three significant digits and a unit: "1.5 KiB", "196 KiB", "0 B".
-std::string human_size(std::uint64_t bytes);
+using sim::human_size;
 
 // The seconds that local time is ahead of UTC at a time, which is in seconds since the epoch.
 // Empty: local time is UTC.

@@ -10,7 +10,10 @@ BlockJob::BlockJob(block::Graph& graph, std::string type, Settings settings)
     : Job(graph.world(), type, std::move(settings)),
       graph_(graph),
       reason_(std::make_shared<const std::string>(
-          fmt::format("block device is in use by block job: {}", type))) {}
+          fmt::format("block device is in use by block job: {}", type))),
+      backend_(graph, "", {}) {
+  backend_.queues_requests = false;
+}
 
 BlockJob::~BlockJob() { release_nodes(); }
 
@@ -27,6 +30,31 @@ Result<> BlockJob::hold(const std::string& name, const block::NodePtr& node,
   return ok();
 }
 
+Result<> BlockJob::hold_main(const block::NodePtr& node, block::Permission permission) {
+  if (!profile().jobs_are_backends) return hold("main node", node, permission);
+  CHECK(backend_.set_permission(permission), "it has no node yet");
+  if (Result<> taken = backend_.insert(node); !taken) {
+    never_be();
+    return taken;
+  }
+  return hold("main node", node, {});
+}
+
+void BlockJob::keep_until_dismissed(const block::NodePtr& node) {
+  backend_.remove();
+  CHECK(backend_.set_permission({0, block::kAllPermissions}), "it has no node");
+  CHECK(backend_.insert(node), "it needs nothing");
+}
+
+void BlockJob::dismissed() {
+  release_nodes();
+  graph_.collect_soon();
+}
+
+void BlockJob::describe(Json& info) const {
+  info["io-status"] = block::kIoStatusNames[static_cast<std::size_t>(io_status_)];
+}
+
 void BlockJob::release(const block::Node& node) {
   for (std::size_t i = 0; i < held_.size();) {
     if (held_[i]->node().get() != &node) {
@@ -41,12 +69,19 @@ void BlockJob::release(const block::Node& node) {
 
 void BlockJob::release_nodes() {
   main_node_ = nullptr;
+  backend_.remove();
   while (!held_.empty()) {
     block::EdgePtr edge = std::move(held_.back());
     held_.pop_back();
     edge->node()->unblock(reason_);
     graph_.detach_user(std::move(edge));
   }
+}
+
+Task<void> BlockJob::keep_to_speed(Duration delay) {
+  co_await sleep(delay);
+  if (!profile().wake_keeps_to_speed) co_return;
+  while (!is_cancelled() && (delay = delay_after(0)) > Duration{}) co_await sleep(delay);
 }
 
 void BlockJob::allow(block::Node& node, block::Op op) { node.unblock(reason_, op); }

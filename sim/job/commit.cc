@@ -69,7 +69,7 @@ Task<Result<>> Commit::run() {
     CO_TRY_OK(co_await settings_.base->truncate({.size = length}));
   Duration delay{};
   for (std::uint64_t offset = 0; offset < length;) {
-    co_await sleep(delay);
+    co_await keep_to_speed(delay);
     if (is_cancelled()) break;
     std::uint64_t n = std::min(kChunk, length - offset);
     bool reading = true, copied = false;

@@ -28,7 +28,7 @@ struct CommitSettings {
 class CommitTop final : public block::FilterNode {
  public:
   using FilterNode::FilterNode;
-  std::string exact_filename() const override { return filtered()->exact_filename(); }
+  std::string exact_filename() const override { return filtered()->filename(); }
   block::Permission child_permission(const block::Edge& /*child*/,
                                      block::Permission /*above*/) const override {
     return {};
@@ -41,9 +41,9 @@ class Commit final : public BlockJob {
   // Puts the filter above the top layer and takes the chain.  If it is refused the job can only
   // fail.
   Task<Result<>> take_nodes();
-  void let_go() override { clean(false); }
 
  protected:
+  void let_go() override { clean(false); }
   Task<Result<>> run() override;
   Task<Result<>> prepare() override;
   void clean(bool success) override;

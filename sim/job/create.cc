@@ -2,8 +2,8 @@
 
 namespace sim::job {
 
-Create::Create(World& world, std::string id, std::function<Task<Result<>>()> work)
-    : Job(world, "create", {std::move(id), true, false}), work_(std::move(work)) {}
+Create::Create(World& world, std::string id, std::function<Task<Result<>>()> work, std::string type)
+    : Job(world, std::move(type), {std::move(id), true, false}), work_(std::move(work)) {}
 
 Task<Result<>> Create::run() {
   set_total(1);

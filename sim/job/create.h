@@ -1,4 +1,5 @@
-// blockdev-create: formats an image, as a job without READY and without BLOCK_JOB_… events.
+// One piece of work as a job without READY and without BLOCK_JOB_… events: blockdev-create, which
+// formats an image, and snapshots of the machine.
 
 #pragma once
 
@@ -10,8 +11,9 @@ namespace sim::job {
 
 class Create final : public Job {
  public:
-  // `work` does the creating; its error becomes the job's.
-  Create(World& world, std::string id, std::function<Task<Result<>>()> work);
+  // `work` does it; its error becomes the job's.  `type` is QAPI's JobType.
+  Create(World& world, std::string id, std::function<Task<Result<>>()> work,
+         std::string type = "create");
 
  protected:
   Task<Result<>> run() override;

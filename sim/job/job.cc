@@ -7,13 +7,12 @@
 
 namespace sim::job {
 
-static constexpr Duration kSlice = milliseconds(100);
-
 Job::Job(World& world, std::string type, Settings settings)
     : world_(world),
       type_(std::move(type)),
       settings_(std::move(settings)),
-      entrance_(world.scheduler) {}
+      entrance_(world.scheduler),
+      end_(world.scheduler) {}
 
 void Job::change_status(Status status) {
   CHECK(kRules.next(status_, status), "a status change that the table forbids");
@@ -23,7 +22,7 @@ void Job::change_status(Status status) {
 }
 
 Result<> Job::accept(Verb verb) const {
-  if (kRules.accepts(verb, status_)) return ok();
+  if (kRules.accepts(verb, status_) && !refuses(verb)) return ok();
   return Error{ErrorClass::generic,
                fmt::format("Job '{}' in state '{}' cannot accept command verb '{}'", id(),
                            name_of(status_), name_of(verb))};
@@ -31,13 +30,27 @@ Result<> Job::accept(Verb verb) const {
 
 bool Job::is_ready() const { return status_ == Status::ready || status_ == Status::standby; }
 
-void Job::start(std::shared_ptr<Job> self, Observer& observer) {
+void Job::create(Observer& observer, std::shared_ptr<Transaction> transaction) {
   observer_ = &observer;
+  if (!transaction) transaction = std::make_shared<Transaction>();
+  transaction->jobs.insert(transaction->jobs.begin(), shared_from_this());
+  transaction_ = std::move(transaction);
   change_status(Status::created);
+}
+
+void Job::start() {
   started_ = true;
   busy_ = true;
   change_status(Status::running);
-  world_.scheduler.spawn(main(std::move(self)));
+  world_.scheduler.spawn(main(shared_from_this()));
+}
+
+void Job::cancel_unstarted() {
+  CHECK(!started_);
+  deferred_ = true;
+  cancel_requested_ = forced_ = true;
+  fail(os_error(ECANCELED));
+  world_.scheduler.spawn(abort_all(shared_from_this()));
 }
 
 void Job::fail_early(Observer& observer) {
@@ -67,14 +80,14 @@ Task<void> Job::suspend() {
 }
 
 Task<void> Job::pause_point() {
-  while (should_pause() && !is_cancelled()) {
-    const Status before = status_;
-    change_status(before == Status::ready ? Status::standby : Status::paused);
-    paused_ = true;
-    co_await suspend();
-    paused_ = false;
-    change_status(before);
-  }
+  if (!should_pause() || is_past_pausing()) co_return;
+  co_await about_to_pause();
+  const Status before = status_;
+  change_status(before == Status::ready ? Status::standby : Status::paused);
+  paused_ = true;
+  co_await suspend();
+  paused_ = false;
+  change_status(before);
 }
 
 Task<void> Job::sleep(Duration duration) {
@@ -112,23 +125,6 @@ void Job::enter() {
   entrance_.wake_one();
 }
 
-Duration Job::delay_after(std::uint64_t bytes) {
-  if (speed_ == 0) return {};
-  const Instant now = world_.scheduler.now();
-  const std::uint64_t quota = std::max<std::uint64_t>(speed_ / 10, 1);  // of one slice
-  if (slice_end_ < now) {
-    slice_start_ = now;
-    slice_end_ = now + kSlice;
-    dispatched_ = 0;
-  }
-  dispatched_ += bytes;
-  if (dispatched_ < quota) return {};
-  const unsigned __int128 ns = static_cast<unsigned __int128>(dispatched_) * kSlice.ns / quota;
-  const std::uint64_t longest = UINT64_MAX / 2;
-  slice_end_ = slice_start_ + Duration{ns > longest ? longest : static_cast<std::uint64_t>(ns)};
-  return {slice_end_.ns - now.ns};
-}
-
 // --- verbs ---------------------------------------------------------------------------------------
 
 Result<> Job::pause() {
@@ -136,7 +132,7 @@ Result<> Job::pause() {
   if (user_paused_) return Error{ErrorClass::generic, "Job is already paused"};
   user_paused_ = true;
   ++pause_count_;
-  if (!paused_) enter();  // measured on 7.2: a job that sleeps for its speed pauses at once
+  if (!paused_ && !(timer_ && sleeps_on())) enter();
   return ok();
 }
 
@@ -158,7 +154,7 @@ void Job::pause_for_error() {
 
 void Job::drain_begin() {
   ++pause_count_;
-  if (!paused_) enter();
+  if (!paused_ && !(timer_ && sleeps_on())) enter();
 }
 
 void Job::drain_end() {
@@ -170,10 +166,11 @@ Result<> Job::set_speed(std::int64_t bytes_per_second) {
   TRY_OK(accept(Verb::set_speed));
   if (bytes_per_second < 0)
     return Error{ErrorClass::generic, "Parameter 'speed' expects a non-negative value"};
-  const std::uint64_t before = speed_;
-  speed_ = static_cast<std::uint64_t>(bytes_per_second);
-  if (speed_ != 0 && speed_ <= before) return ok();
-  slice_end_ = {};
+  const std::uint64_t before = speed();
+  limit_.set_speed(static_cast<std::uint64_t>(bytes_per_second));
+  const bool forget = speed_changed();
+  if (speed() != 0 && speed() <= before) return ok();
+  if (forget) limit_.forget();
   if (timer_) enter();  // only out of a sleep, not out of a pause
   return ok();
 }
@@ -181,6 +178,15 @@ Result<> Job::set_speed(std::int64_t bytes_per_second) {
 Result<> Job::do_complete() {
   return Error{ErrorClass::generic,
                fmt::format("The active block job '{}' cannot be completed", id())};
+}
+
+Result<> Job::do_change(const std::string&) {
+  return Error{ErrorClass::generic, "Job type does not support change"};
+}
+
+Result<> Job::change(const std::string& copy_mode) {
+  TRY_OK(accept(Verb::change));
+  return do_change(copy_mode);
 }
 
 Result<> Job::complete() {
@@ -199,7 +205,7 @@ Result<> Job::cancel(bool force) {
   if (deferred_) {  // waiting or pending: only force can still stop it
     if (!force) return ok();
     cancel_requested_ = forced_ = true;
-    abort_with(os_error(ECANCELED));
+    world_.scheduler.spawn(abort_all(shared_from_this()));
     return ok();
   }
   cancel_requested_ = true;
@@ -216,7 +222,7 @@ Result<> Job::finalize() {
 
 Result<> Job::dismiss() {
   TRY_OK(accept(Verb::dismiss));
-  change_status(Status::null);
+  vanish();
   return ok();
 }
 
@@ -227,47 +233,94 @@ void Job::become_ready() {
   observer_->ready(*this);
 }
 
-Task<void> Job::end(Result<> result) {
-  if (is_cancelled()) result = os_error(ECANCELED);
-  if (result)
-    co_await succeed();
-  else
-    abort_with(std::move(result).error());
+bool Job::has_ended() const { return status_ >= Status::waiting && status_ <= Status::null; }
+
+void Job::fail(Error error) {
+  failed_ = true;
+  error_ = std::move(error.desc);
+  change_status(Status::aborting);
+  end_.wake_all();
 }
 
-Task<void> Job::succeed() {
+Task<void> Job::end(Result<> result) {
+  if (is_cancelled()) result = os_error(ECANCELED);
+  if (result) {
+    co_await wait_for_others();
+  } else {
+    fail(std::move(result).error());
+    co_await abort_all(shared_from_this());
+  }
+}
+
+Task<void> Job::wait_for_others() {
   change_status(Status::waiting);
-  change_status(Status::pending);
-  if (settings_.auto_finalize)
-    co_await finish(shared_from_this());
-  else
-    observer_->pending(*this);
+  end_.wake_all();
+  const std::vector<std::shared_ptr<Job>> jobs = transaction_->jobs;
+  if (!std::ranges::all_of(jobs, [](const auto& job) { return job->has_ended(); })) co_return;
+  bool finish_now = true;
+  for (const auto& job : jobs) {
+    job->change_status(Status::pending);
+    if (!job->settings_.auto_finalize) job->observer_->pending(*job);
+    finish_now = finish_now && job->settings_.auto_finalize;
+  }
+  if (finish_now) co_await finish(shared_from_this());
 }
 
 Task<void> Job::finish(std::shared_ptr<Job> self) {
-  if (Result<> prepared = co_await self->prepare(); !prepared) {
-    self->abort_with(std::move(prepared).error());
-    co_return;
+  const std::vector<std::shared_ptr<Job>> jobs = self->transaction_->jobs;
+  for (const auto& job : jobs) {
+    if (Result<> prepared = co_await job->prepare(); !prepared) {
+      job->fail(std::move(prepared).error());
+      co_await abort_all(job);
+      co_return;
+    }
   }
-  self->clean(true);
-  self->observer_->completed(*self);
-  self->conclude();
+  for (const auto& job : jobs) job->finalize_alone();
 }
 
-void Job::abort_with(Error error) {
-  error_ = std::move(error.desc);
-  change_status(Status::aborting);
-  clean(false);
-  if (is_cancelled())
-    observer_->cancelled(*this);
-  else
-    observer_->completed(*this);
-  conclude();
+// One has failed or was cancelled: so do all.
+Task<void> Job::abort_all(std::shared_ptr<Job> self) {
+  const std::shared_ptr<Transaction> transaction = self->transaction_;
+  if (std::exchange(transaction->aborting, true)) co_return;  // another one sees to it
+  for (const auto& other : transaction->jobs)
+    if (other != self) other->cancel_with_others();
+  while (!transaction->jobs.empty()) {
+    const std::shared_ptr<Job> other = transaction->jobs.front();
+    while (!other->has_ended()) co_await other->end_.wait();
+    other->finalize_alone();
+  }
 }
 
-void Job::conclude() {
+void Job::cancel_with_others() {
+  if (user_paused_) {
+    user_paused_ = false;
+    --pause_count_;
+  }
+  cancel_requested_ = forced_ = true;
+  if (started_)
+    enter();
+  else if (!has_ended())
+    fail(os_error(ECANCELED));
+}
+
+void Job::vanish() {
+  change_status(Status::null);
+  dismissed();
+}
+
+// The last act: what is done takes effect, or is undone.
+void Job::finalize_alone() {
+  if (!failed_ && is_cancelled()) fail(os_error(ECANCELED));
+  clean(!failed_);
+  if (started_) {
+    if (is_cancelled())
+      observer_->cancelled(*this);
+    else
+      observer_->completed(*this);
+  }
+  std::erase(transaction_->jobs, shared_from_this());
   change_status(Status::concluded);
-  if (settings_.auto_dismiss) change_status(Status::null);
+  if (settings_.auto_dismiss || !started_) vanish();
 }
 
 // --- all jobs ------------------------------------------------------------------------------------
@@ -279,11 +332,10 @@ Result<> Jobs::check_new_id(const std::string& id) const {
   return ok();
 }
 
-void Jobs::start(std::shared_ptr<Job> job) {
+void Jobs::create(std::shared_ptr<Job> job, std::shared_ptr<Transaction> transaction) {
   std::erase_if(jobs_, [](const auto& old) { return old->status() == Status::null; });
   jobs_.insert(jobs_.begin(), job);
-  Job& started = *job;
-  started.start(std::move(job), observer_);
+  job->create(observer_, std::move(transaction));
 }
 
 std::shared_ptr<Job> Jobs::find(const std::string& id) const {

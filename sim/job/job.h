@@ -11,8 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "sim/base/json.h"
 #include "sim/base/result.h"
 #include "sim/job/rules.h"
+#include "sim/world/rate_limit.h"
 #include "sim/world/world.h"
 
 namespace sim::job {
@@ -43,6 +45,15 @@ struct Progress {
   std::uint64_t total = 0;
 };
 
+class Job;
+
+// Jobs that end together (QEMU: JobTxn): none is finalized before all are done, and when one
+// fails the others are cancelled.  Newest first.  A job by itself is one, too.
+struct Transaction {
+  std::vector<std::shared_ptr<Job>> jobs;
+  bool aborting = false;
+};
+
 class Job : public std::enable_shared_from_this<Job> {
  public:
   Job(World& world, std::string type, Settings settings);
@@ -65,16 +76,28 @@ class Job : public std::enable_shared_from_this<Job> {
   bool is_busy() const { return busy_; }
   // A block job proper: listed by query-block-jobs and with BLOCK_JOB_… events.
   virtual bool is_block_job() const { return false; }
-  std::uint64_t speed() const { return speed_; }  // bytes per second, 0: no limit
+  std::uint64_t speed() const { return limit_.speed(); }  // bytes per second, 0: no limit
 
-  // Starts the coroutine; the job must be owned by a shared_ptr.
-  void start(std::shared_ptr<Job> self, Observer& observer);
+  // The job exists from here on; it must be owned by a shared_ptr.  It ends together with the other
+  // jobs of the transaction (null: alone).
+  void create(Observer& observer, std::shared_ptr<Transaction> transaction);
+  // Starts the coroutine.
+  void start();
 
   // Instead of start(): the job was created, but something it needs is not to be had.
   void fail_early(Observer& observer);
 
-  // The machine ends without the job having ended: it lets go of its nodes.
-  virtual void let_go() {}
+  // Adds what only this kind of job tells to QAPI's BlockJobInfo.
+  virtual void describe(Json& info) const { (void)info; }
+
+  // The machine ends, whether the job has ended or not: it lets go of its nodes.
+  void abandon() {
+    let_go();
+    dismissed();
+  }
+
+  // Instead of start(), after create(): what it was made for does not happen.
+  void cancel_unstarted();
 
   // The verbs.  Each is refused with QEMU's text when the status does not accept it.
   Result<> cancel(bool force);
@@ -84,12 +107,14 @@ class Job : public std::enable_shared_from_this<Job> {
   Result<> finalize();
   Result<> dismiss();
   Result<> set_speed(std::int64_t bytes_per_second);
+  // block-job-change; `copy_mode` is QAPI's MirrorCopyMode.
+  Result<> change(const std::string& copy_mode);
 
   // What a drain does: pauses without the user's knowing; counted.
   void drain_begin();
   void drain_end();
   // True when a drain that was begun need not wait for this job any longer.
-  bool is_quiet() const { return paused_ || deferred_; }
+  bool is_quiet() const { return !started_ || paused_ || deferred_; }
   // Waits for something that is not due now: a timer, a verb; or has ended.
   bool has_settled() const;
   // Woken, but has not run since: QEMU's verbs run a sleeping job before they reply.
@@ -113,13 +138,32 @@ class Job : public std::enable_shared_from_this<Job> {
   virtual Task<Result<>> prepare() { co_return ok(); }
   // Lets go of nodes; called once, before the last event.
   virtual void clean(bool success) { (void)success; }
+  // Nothing shows it any more.
+  virtual void dismissed() {}
+  // As clean(), where it was not done yet; no coroutine runs any more.
+  virtual void let_go() {}
+  // Right before it pauses.
+  virtual Task<void> about_to_pause() { co_return; }
+  // `change` was accepted by the table.
+  virtual Result<> do_change(const std::string& copy_mode);
   // `complete` was accepted by the table.
   virtual Result<> do_complete();
+  // Does not pause any more, as it is about to end.
+  virtual bool is_past_pausing() const { return is_cancelled(); }
+  // Asleep, it is not woken to pause.
+  virtual bool sleeps_on() const { return false; }
+  // Where a release differs from the table.
+  virtual bool refuses(Verb verb) const {
+    (void)verb;
+    return false;
+  }
   // A cancel before READY is always forced; jobs without READY ignore the difference.
   virtual bool is_forced(bool /*force*/) const { return true; }
 
   World& world() { return world_; }
-  void preset_speed(std::uint64_t bytes_per_second) { speed_ = bytes_per_second; }
+  void preset_speed(std::uint64_t bytes_per_second) { limit_.set_speed(bytes_per_second); }
+  // The speed was changed.  Whether what was done before does not count for it.
+  virtual bool speed_changed() { return true; }
   void set_total(std::uint64_t remaining) { progress_.total = progress_.current + remaining; }
   void advance(std::uint64_t done) { progress_.current += done; }
   void become_ready();
@@ -137,7 +181,9 @@ class Job : public std::enable_shared_from_this<Job> {
 
   // How long to sleep after `bytes` more were done, so as to keep to the speed (100 ms slices; a
   // request that exceeds what is left of a slice is let through whole).
-  Duration delay_after(std::uint64_t bytes);
+  Duration delay_after(std::uint64_t bytes) {
+    return limit_.delay_after(world_.scheduler.now(), bytes);
+  }
 
  private:
   static Task<void> main(std::shared_ptr<Job> self);
@@ -145,10 +191,14 @@ class Job : public std::enable_shared_from_this<Job> {
   Result<> accept(Verb verb) const;
   void change_status(Status status);
   Task<void> end(Result<> result);
-  Task<void> succeed();
+  Task<void> wait_for_others();
   static Task<void> finish(std::shared_ptr<Job> self);
-  void abort_with(Error error);
-  void conclude();
+  static Task<void> abort_all(std::shared_ptr<Job> self);
+  void fail(Error error);
+  void vanish();
+  void cancel_with_others();
+  void finalize_alone();
+  bool has_ended() const;
   bool should_pause() const { return pause_count_ > 0; }
 
   World& world_;
@@ -158,9 +208,7 @@ class Job : public std::enable_shared_from_this<Job> {
   Status status_ = Status::undefined;
   Progress progress_;
   std::string error_;
-  std::uint64_t speed_ = 0;
-  Instant slice_start_, slice_end_;
-  std::uint64_t dispatched_ = 0;
+  RateLimit limit_;
 
   int pause_count_ = 0;
   bool user_paused_ = false;
@@ -172,7 +220,10 @@ class Job : public std::enable_shared_from_this<Job> {
   bool cancel_requested_ = false;
   bool forced_ = false;
   bool never_was_ = false;
+  bool failed_ = false;
+  std::shared_ptr<Transaction> transaction_;
   WaitQueue entrance_;
+  WaitQueue end_;  // who waits until it has ended
   std::optional<Scheduler::Ticket> timer_;
 };
 
@@ -183,7 +234,12 @@ class Jobs {
 
   // "Invalid job ID 'x'", "Job ID 'x' already in use".
   Result<> check_new_id(const std::string& id) const;
-  void start(std::shared_ptr<Job> job);
+  void start(const std::shared_ptr<Job>& job) {
+    create(job, nullptr);
+    job->start();
+  }
+  // The same in two steps, for several that end together.
+  void create(std::shared_ptr<Job> job, std::shared_ptr<Transaction> transaction);
   void fail_early(Job& job) { job.fail_early(observer_); }
   std::shared_ptr<Job> find(const std::string& id) const;
   // Those that are not dismissed.

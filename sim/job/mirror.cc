@@ -24,14 +24,15 @@ static std::uint64_t default_granularity(const block::Node& target) {
   return cluster == 0 ? 64_KiB : std::clamp<std::uint64_t>(cluster, 4_KiB, 64_KiB);
 }
 
-Result<> Mirror::check(const MirrorSettings& settings) {
+Result<> Mirror::check_granularity(const Profile& profile, const MirrorSettings& settings) {
   if (settings.granularity != 0) {
     if (settings.granularity < 512 || settings.granularity > 64_MiB)
       return generic("Parameter 'granularity' expects a value in range [512B, 64MB]");
     if (!is_power_of_two(settings.granularity))
-      return generic("Parameter 'granularity' expects a power of 2");
+      return generic(profile.power_of_two_has_article
+                         ? "Parameter 'granularity' expects a power of 2"
+                         : "Parameter 'granularity' expects power of 2");
   }
-  if (settings.source == settings.target) return generic("Can't mirror node into itself");
   return ok();
 }
 
@@ -46,16 +47,55 @@ block::Permission MirrorTop::child_permission(const block::Edge& child,
   return result;
 }
 
+// The job is kept while it is told of a change.
+class MirrorTop::Copied {
+ public:
+  explicit Copied(MirrorTop& top) : top_(top) {
+    if (top.job != nullptr && top.job->copies_at_once())
+      job_ = std::static_pointer_cast<Mirror>(top.job->shared_from_this());
+  }
+  Task<void> begin(std::uint64_t offset, std::uint64_t bytes) {
+    if (job_) co_await job_->begin_guest_change(offset, bytes);
+  }
+  Task<void> end(bool succeeded, Mirror::GuestChange change) {
+    if (job_) {
+      if (succeeded) co_await job_->copy_guest_change(change);
+      job_->end_guest_change(change.offset, change.bytes);
+      co_return;
+    }
+    if (!top_.dirty) co_return;
+    if (top_.job != nullptr) top_.job->guest_change_was_not_copied();
+    top_.dirty->set(change.offset, change.bytes);
+  }
+
+ private:
+  MirrorTop& top_;
+  std::shared_ptr<Mirror> job_;
+};
+
 Task<Result<>> MirrorTop::do_write(std::uint64_t offset, Bytes from) {
+  Copied copied(*this);
+  co_await copied.begin(offset, from.size());
   Result<> done = co_await FilterNode::do_write(offset, from);
-  if (dirty) dirty->set(offset, from.size());
+  co_await copied.end(static_cast<bool>(done),
+                      {Mirror::Change::write, offset, from.size(), from, {}});
   co_return done;
 }
 
 Task<Result<>> MirrorTop::do_write_zeroes(std::uint64_t offset, std::uint64_t length,
                                           block::ZeroFlags flags) {
+  Copied copied(*this);
+  co_await copied.begin(offset, length);
   Result<> done = co_await FilterNode::do_write_zeroes(offset, length, flags);
-  if (dirty) dirty->set(offset, length);
+  co_await copied.end(static_cast<bool>(done), {Mirror::Change::zero, offset, length, {}, flags});
+  co_return done;
+}
+
+Task<Result<>> MirrorTop::do_discard(std::uint64_t offset, std::uint64_t length) {
+  Copied copied(*this);
+  co_await copied.begin(offset, length);
+  Result<> done = co_await FilterNode::do_discard(offset, length);
+  co_await copied.end(static_cast<bool>(done), {Mirror::Change::discard, offset, length, {}, {}});
   co_return done;
 }
 
@@ -77,12 +117,19 @@ Mirror::Mirror(block::Graph& graph, MirrorSettings settings, MirrorCanary canary
 
 Result<> Mirror::take_nodes() {
   const NodePtr& source = settings_.source;
-  TRY(std::string name, graph().choose_name(settings_.filter_node_name));
-  filter_ = std::make_shared<MirrorTop>(graph(), std::move(name), "mirror_top");
+  auto name = graph().choose_name(settings_.filter_node_name);
+  if (!name) never_be();
+  TRY_OK(name);
+  filter_ = std::make_shared<MirrorTop>(graph(), *std::move(name), "mirror_top");
   filter_->implicit = settings_.filter_node_name.empty();
   filter_->is_commit = settings_.is_commit;
   // Left at discard_unmap = false: guest discards are dropped while the job exists (measured, 7.2).
-  TRY_OK(graph().insert_above(filter_, source, "backing", block::kFiltered | block::kPrimary));
+  if (Result<> above =
+          graph().insert_above(filter_, source, "backing", block::kFiltered | block::kPrimary);
+      !above) {
+    never_be();
+    return above;
+  }
   graph().add(filter_);
   constexpr block::Permissions kOthers =
       block::kConsistentRead | block::kWriteUnchanged | block::kWrite;
@@ -92,7 +139,7 @@ Result<> Mirror::take_nodes() {
     if (settings_.target->size() < source->size()) wanted.needed |= block::kResize;
     TRY_OK(target_.set_permission(wanted));
   }
-  Result<> taken = hold("main node", filter_, {block::kConsistentRead, kOthers});
+  Result<> taken = hold_main(filter_, {block::kConsistentRead, kOthers});
   if (taken) taken = target_.insert(settings_.target);
   if (taken) taken = hold("source", source, {0, kOthers});
   if (taken) taken = hold("target", settings_.target, {});
@@ -105,7 +152,10 @@ Result<> Mirror::take_nodes() {
     dirty_->enabled = false;
   } else {
     source->bitmaps.push_back(dirty_);
+    dirty_->enabled = !settings_.write_blocking;
   }
+  requested_.assign(div_up(source->size(), granularity_), false);
+  filter_->job = this;
   return ok();
 }
 
@@ -141,9 +191,11 @@ void Mirror::clean(bool success) {
   if (filter_) {
     thaw();
     filter_->stopped = true;
-    if (filter_->filtered() != nullptr)
-      CHECK(graph().drop_filter(filter_), "a filter that needs nothing can go");
+    filter_->job = nullptr;
+    drop_filter();
   }
+  if (to_replace_) to_replace_->unblock(replace_reason_);
+  to_replace_.reset();
   if (dirty_) std::erase(settings_.source->bitmaps, dirty_);
   drained_ = false;
   if (target_was_read_only_ && profile().commit_restores_base && !success)
@@ -151,12 +203,49 @@ void Mirror::clean(bool success) {
   filter_.reset();
   settings_.source.reset();
   settings_.target.reset();
-  settings_.replaces.reset();
   graph().collect_soon();
+}
+
+// On 5.2 it stays, above the node it was dropped from, until the job is dismissed.
+void Mirror::drop_filter() {
+  const block::NodePtr below =
+      filter_->filtered() == nullptr ? nullptr : filter_->filtered()->shared_from_this();
+  if (!below) return;
+  CHECK(graph().drop_filter(filter_), "a filter that needs nothing can go");
+  if (!profile().mirror_filter_outlives_job) return;
+  CHECK(graph().attach(*filter_, below, "backing", block::kFiltered | block::kPrimary),
+        "it needs nothing");
+  keep_until_dismissed(filter_);
+}
+
+void Mirror::describe(Json& info) const {
+  BlockJob::describe(info);
+  if (profile().mirror_tells_actively_synced && !settings_.is_commit)
+    info["actively-synced"] = actively_synced_;
+}
+
+bool Mirror::refuses(Verb verb) const {
+  return verb == Verb::complete && !profile().standby_can_complete && status() == Status::standby;
+}
+
+Result<> Mirror::do_change(const std::string& copy_mode) {
+  if (settings_.is_commit) return Job::do_change(copy_mode);
+  if (settings_.write_blocking == (copy_mode == "write-blocking")) return ok();
+  if (copy_mode != "write-blocking")  // QEMU's words
+    return generic(fmt::format("Change to copy mode '{}' is not implemented", copy_mode));
+  settings_.write_blocking = true;
+  return ok();
 }
 
 Result<> Mirror::do_complete() {
   if (!is_ready()) return Job::do_complete();
+  if (!settings_.replaces.empty() && !to_replace_) {
+    to_replace_ = graph().find(settings_.replaces);
+    if (!to_replace_) return generic(fmt::format("Node name '{}' not found", settings_.replaces));
+    replace_reason_ =
+        std::make_shared<const std::string>("block device is in use by block-job-complete");
+    to_replace_->block(block::Ops::all(), replace_reason_);
+  }
   should_complete_ = true;
   if (!is_paused()) enter();
   return ok();
@@ -169,24 +258,77 @@ Task<Result<>> Mirror::prepare() {
   target_.remove();
   thaw();
   filter_->stopped = true;
+  filter_->job = nullptr;
   CO_TRY_OK(graph().refresh({filter_.get()}));
-  co_return graph().replace(settings_.replaces ? settings_.replaces : settings_.source,
-                            settings_.target);
+  CO_TRY_OK(co_await settle_backing());
+  const NodePtr replaced = to_replace_ ? to_replace_ : settings_.source;
+  if (replaced->read_only != settings_.target->read_only && !settings_.is_commit)
+    (void)co_await graph().set_read_only(settings_.target, replaced->read_only);
+  co_return pivot();
+}
+
+// True if replacing `wanted` cannot change what is seen at `node`: filters lie between at most.
+static bool can_replace(const block::Node& node, const block::Node& wanted) {
+  const block::Node* at = &node;
+  while (at != nullptr && at != &wanted) at = at->is_filter() ? at->filtered() : nullptr;
+  return at != nullptr;
+}
+
+Result<> Mirror::check_replaced(const block::Graph& graph, const MirrorSettings& settings) {
+  if (settings.replaces.empty()) return ok();
+  const NodePtr replaced = graph.find(settings.replaces);
+  if (!replaced)
+    return generic(graph.profile().lookup_quotes_names
+                       ? fmt::format("Failed to find node with node-name='{}'", settings.replaces)
+                       : fmt::format("Node name '{}' not found", settings.replaces));
+  TRY_OK(replaced->check_allowed(block::Op::replace));
+  if (!can_replace(*settings.source, *replaced))
+    return generic(fmt::format(
+        "Cannot replace '{}' by a node mirrored from '{}', because it cannot be guaranteed that "
+        "doing so would not lead to an abrupt change of visible data",
+        settings.replaces, settings.source->name()));
+  if (replaced->size() != settings.source->size())
+    return generic("cannot replace image with a mirror image of different size");
+  return ok();
+}
+
+Result<> Mirror::pivot() {
+  if (!to_replace_) return graph().replace(settings_.source, settings_.target);
+  if (!can_replace(*settings_.source, *to_replace_)) return os_error(EPERM);
+  to_replace_->unblock(replace_reason_);
+  return graph().replace(to_replace_, settings_.target);
+}
+
+Task<Result<>> Mirror::settle_backing() {
+  if (settings_.is_commit || settings_.backing == MirrorBacking::leave) co_return ok();
+  block::Node& target = block::skip_filters(*settings_.target);
+  if (settings_.backing == MirrorBacking::as_in_header) {
+    if (target.backing() != nullptr || !open_backing) co_return ok();
+    co_return co_await open_backing(target);
+  }
+  block::Node* wanted = settings_.sync == MirrorSync::none  ? settings_.source.get()
+                        : settings_.sync == MirrorSync::top ? block::next_layer(*settings_.source)
+                                                            : nullptr;
+  if (block::next_layer(target) == wanted || !target.supports_backing()) co_return ok();
+  co_return graph().set_backing(target, wanted == nullptr ? nullptr : wanted->shared_from_this());
+}
+
+static Error wrong_size(const Profile& profile) {
+  if (!profile.mirror_names_wrong_size) return os_error(EINVAL);
+  return {ErrorClass::generic, "Source and target image have different sizes", EINVAL};
 }
 
 Task<Result<>> Mirror::run() {
   length_ = settings_.source->size();
   if (settings_.is_commit && length_ > settings_.target->size())
     CO_TRY_OK(co_await settings_.target->truncate({.size = length_}));
-  if (!settings_.is_commit && length_ != settings_.target->size())
-    co_return Error{ErrorClass::generic, "Source and target image have different sizes", EINVAL};
+  if (!settings_.is_commit && length_ != settings_.target->size()) co_return wrong_size(profile());
   if (length_ == 0) co_return co_await wait_for_end_of_empty_disk();
   find_out_about_target();
-  requested_.assign(div_up(length_, granularity_), false);
   Result<> result = ok();
   if (settings_.sync != MirrorSync::none) result = co_await find_dirty();
   if (result && !is_cancelled()) result = co_await synchronise();
-  while (requests_ > 0) co_await wait_for_a_request();
+  while (requests_ > 0 || guest_changes_ > 0) co_await wait_for_a_request();
   co_return result;
 }
 
@@ -206,19 +348,42 @@ void Mirror::find_out_about_target() {
   whole_clusters_.assign(div_up(length_, target_cluster_), false);
 }
 
-// `full` on 7.2: a target node with discard=unmap is zeroed first and gets what some layer has; any
-// other gets everything.  `top` takes what the top layer has.
+// Whether all of a chain is known to read as zeroes.
+Task<Result<bool>> Mirror::is_all_zero(block::Node& node) const {
+  for (std::uint64_t offset = 0; offset < length_;) {
+    CO_TRY(const block::Status status,
+           co_await block::status_of_chain(node, offset, length_ - offset));
+    if (!status.zero) co_return false;
+    offset += status.length;
+  }
+  co_return true;
+}
+
+Task<Result<>> Mirror::zero_whole_target() {
+  co_await world().scheduler.yield();
+  if (is_cancelled()) co_return ok();
+  CO_TRY_OK(co_await target_.write_zeroes(0, length_, {.unmap = settings_.unmap}));
+  set_zero(0, length_, true);
+  co_return ok();
+}
+
+// What is to be copied.  `full`: all that some layer has, if what the target has beside it is
+// zeroed first or is zero; else everything.  `top`: what the top layer has.
 Task<Result<>> Mirror::find_dirty() {
   const bool full = settings_.sync == MirrorSync::full && !settings_.is_commit;
-  if (full && !settings_.target->discard_unmap) {
+  bool target_is_zero = !settings_.zero_target;
+  if (profile().mirror_looks_at_target) {
+    target_is_zero = settings_.target_is_zero;
+    if (!target_is_zero) {
+      CO_TRY(target_is_zero, co_await is_all_zero(*settings_.target));
+    }
+    zero_.assign(div_up(length_, granularity_), target_is_zero);
+  }
+  if (full && !target_is_zero && !settings_.target->discard_unmap) {
     dirty_->set(0, length_);
     co_return ok();
   }
-  if (full) {
-    co_await world().scheduler.yield();
-    if (is_cancelled()) co_return ok();
-    CO_TRY_OK(co_await target_.write_zeroes(0, length_, {.unmap = settings_.unmap}));
-  }
+  if (full && !target_is_zero) CO_TRY_OK(co_await zero_whole_target());
   const block::Node* base = full ? nullptr : block::next_layer(*settings_.source);
   if (settings_.is_commit) base = settings_.target.get();
   for (std::uint64_t offset = 0; offset < length_ && !is_cancelled();) {
@@ -230,6 +395,84 @@ Task<Result<>> Mirror::find_dirty() {
   co_return ok();
 }
 
+bool Mirror::is_zero_already(std::uint64_t offset, std::uint64_t bytes) const {
+  if (zero_.empty()) return false;
+  const std::uint64_t end = div_up(offset + bytes, granularity_);
+  for (std::uint64_t i = offset / granularity_; i < end; ++i)
+    if (!zero_[i]) return false;
+  return true;
+}
+
+void Mirror::set_zero(std::uint64_t offset, std::uint64_t bytes, bool zero) {
+  if (zero_.empty()) return;
+  const std::uint64_t end = div_up(offset + bytes, granularity_);
+  for (std::uint64_t i = offset / granularity_; i < end; ++i) zero_[i] = zero;
+}
+
+// --- copying as the guest writes -----------------------------------------------------------------
+
+void Mirror::set_requested(std::uint64_t offset, std::uint64_t bytes, bool requested) {
+  for (std::uint64_t i = offset / granularity_; i * granularity_ < offset + bytes; ++i)
+    requested_[i] = requested;
+}
+
+Task<void> Mirror::begin_guest_change(std::uint64_t offset, std::uint64_t bytes) {
+  while (overlaps_request(offset, bytes)) co_await wait_for_a_request();
+  set_requested(offset, bytes, true);
+  ++guest_changes_;
+}
+
+void Mirror::end_guest_change(std::uint64_t offset, std::uint64_t bytes) {
+  --guest_changes_;
+  set_requested(offset, bytes, false);
+  request_done_.wake_all();
+}
+
+// Granules at the edges that are dirty are left to the job: the rest of them is to be copied, too.
+void Mirror::take_part(GuestChange& change) const {
+  const auto shorten = [&](std::uint64_t front, std::uint64_t back) {
+    const std::uint64_t cut = std::min(change.bytes, front + back);
+    if (!change.from.empty())
+      change.from =
+          change.from.subspan(std::min<std::uint64_t>(front, change.bytes), change.bytes - cut);
+    change.offset += front;
+    change.bytes -= cut;
+  };
+  const std::uint64_t before = change.offset % granularity_;
+  if (before != 0 && dirty_->is_dirty(change.offset)) shorten(granularity_ - before, 0);
+  if (change.bytes == 0) return;
+  const std::uint64_t after = (change.offset + change.bytes) % granularity_;
+  if (after != 0 && dirty_->is_dirty(change.offset + change.bytes - 1)) shorten(0, after);
+}
+
+Task<Result<>> Mirror::send(const GuestChange& change) {
+  if (change.kind == Change::write) co_return co_await target_.write(change.offset, change.from);
+  if (change.kind == Change::zero && is_zero_already(change.offset, change.bytes)) co_return ok();
+  if (change.kind == Change::zero)
+    co_return co_await target_.write_zeroes(change.offset, change.bytes, change.flags);
+  co_return co_await target_.discard(change.offset, change.bytes);
+}
+
+Task<void> Mirror::copy_guest_change(GuestChange change) {
+  take_part(change);
+  if (change.bytes == 0) co_return;
+  const std::uint64_t from = align_up(change.offset, granularity_);
+  const std::uint64_t to = align_down(change.offset + change.bytes, granularity_);
+  if (from < to) dirty_->reset(from, to - from);
+  if (change.kind != Change::zero) set_zero(change.offset, change.bytes, false);
+  set_total(progress().total - progress().current + change.bytes);
+  guest_bytes_ += change.bytes;
+  Result<> done = co_await send(change);
+  guest_bytes_ -= change.bytes;
+  if (done) {
+    advance(change.bytes);
+    co_return;
+  }
+  dirty_->set(change.offset, change.bytes);
+  actively_synced_ = false;
+  request_failed(std::move(done).error(), false);
+}
+
 // --- the copying ---------------------------------------------------------------------------------
 
 Task<Result<>> Mirror::synchronise() {
@@ -238,7 +481,7 @@ Task<Result<>> Mirror::synchronise() {
     co_await pause_point();
     if (is_cancelled()) co_return ok();
     std::uint64_t dirty = dirty_->count();
-    set_total(requested_bytes_ + dirty);
+    set_total(requested_bytes_ + guest_bytes_ + dirty);
     if (requests_ >= kRequestsMax || (dirty == 0 && requests_ > 0)) {
       co_await wait_for_a_request();
       continue;
@@ -250,6 +493,7 @@ Task<Result<>> Mirror::synchronise() {
       if (!is_ready()) {
         if (Result<> flushed = co_await target_.flush(); !flushed) co_return flushed;
         become_ready();
+        actively_synced_ = settings_.write_blocking;
         if (canary_ == MirrorCanary::forgets_writes_after_ready) dirty_->enabled = false;
       }
       ending = should_end();
@@ -263,8 +507,10 @@ Task<Result<>> Mirror::synchronise() {
       }
       continue;
     }
-    if (is_ready() && !ending) delay = requests_ == 0 && dirty == 0 ? kIdle : Duration{};
-    co_await sleep(delay);
+    if (is_ready() && !ending)
+      co_await sleep(requests_ == 0 && dirty == 0 ? kIdle : Duration{});
+    else
+      co_await keep_to_speed(delay);
   }
 }
 
@@ -305,12 +551,13 @@ Mirror::Request Mirror::next_request(std::uint64_t offset, std::uint64_t bytes,
   std::uint64_t run = std::min(bytes, status.length);
   run -= run % granularity_;
   if (run < granularity_) return {offset, std::min(bytes, granularity_), Method::copy};
-  if (!status.zero) return {offset, std::min(run, kRequestBytesMax), Method::copy};
+  if (status.allocated && !status.zero)
+    return {offset, std::min(run, kRequestBytesMax), Method::copy};
   const std::uint64_t cluster = std::max<std::uint64_t>(target_cluster_, 1);
   // The image's end ends no cluster here: measured on 7.2.
   const bool fits_clusters = offset % cluster == 0 && (offset + run) % cluster == 0;
   if (!fits_clusters) return {offset, std::min(run, kRequestBytesMax), Method::copy};
-  return {offset, run, Method::zero};
+  return {offset, run, status.zero ? Method::zero : Method::discard};
 }
 
 // Starts requests for the next run of dirty granules; gives how long the speed makes us wait.
@@ -328,14 +575,15 @@ Task<Duration> Mirror::start_requests() {
     if (status) request = next_request(offset, left, *status);
     while (requests_ >= kRequestsMax) co_await wait_for_a_request();
     if (failure_ || is_cancelled()) {  // give back what was not started
-      for (std::uint64_t at = offset; at < offset + left; at += granularity_)
-        requested_[at / granularity_] = false;
+      set_requested(offset, left, false);
       dirty_->set(offset, left);
       co_return Duration{};
     }
     world().scheduler.spawn(perform(widened_to_target_clusters(request), offset, request.bytes));
     // Zeroes that the target need not store cost no bandwidth.
-    const bool free = request.method == Method::zero && settings_.target->discard_unmap;
+    const bool free =
+        request.method == Method::zero &&
+        (settings_.target->discard_unmap || is_zero_already(request.offset, request.bytes));
     delay = delay_after(free ? 0 : request.bytes);
     offset += request.bytes;
     left -= request.bytes;
@@ -344,9 +592,15 @@ Task<Duration> Mirror::start_requests() {
 }
 
 Task<Result<>> Mirror::transfer(Request request, bool& reading) {
-  if (request.method == Method::zero)
+  if (request.method == Method::zero) {
+    if (is_zero_already(request.offset, request.bytes)) co_return ok();
+    set_zero(request.offset, request.bytes, true);
     co_return co_await target_.write_zeroes(request.offset, request.bytes,
                                             {.unmap = settings_.unmap});
+  }
+  set_zero(request.offset, request.bytes, false);
+  if (request.method == Method::discard)
+    co_return co_await target_.discard(request.offset, request.bytes);
   std::vector<std::byte> buffer(request.bytes);
   reading = true;
   CO_TRY_OK(co_await settings_.source->read(request.offset, buffer));
@@ -376,8 +630,7 @@ Task<void> Mirror::perform(Request request, std::uint64_t taken_offset, std::uin
     dirty_->set(taken_offset, taken_bytes);
     request_failed(std::move(result).error(), reading);
   }
-  for (std::uint64_t at = taken_offset; at < taken_offset + taken_bytes; at += granularity_)
-    requested_[at / granularity_] = false;
+  set_requested(taken_offset, taken_bytes, false);
   requested_bytes_ -= taken_bytes;
   --requests_;
   request_done_.wake_all();

@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,13 @@ namespace sim::job {
 
 enum class MirrorSync : std::uint8_t { full, top, none };
 
+// What becomes of the target's backing file at the pivot.
+enum class MirrorBacking : std::uint8_t {
+  leave,         // it has the one it was opened with
+  from_source,   // the source's, or with sync=none the source itself
+  as_in_header,  // what the target's header names is opened
+};
+
 struct MirrorSettings {
   Settings job;
   block::NodePtr source;
@@ -30,27 +38,36 @@ struct MirrorSettings {
   block::OnError on_source_error = block::OnError::report;
   block::OnError on_target_error = block::OnError::report;
   std::string filter_node_name;  // empty: an implicit filter with a generated name
-  // Who gets the target's place at the pivot, instead of the source.
-  block::NodePtr replaces;
+  // The node whose place the target takes at the pivot; empty: the source.
+  std::string replaces;
+  MirrorBacking backing = MirrorBacking::leave;
+  bool write_blocking = false;  // copy-mode: guest writes go to both sides at once
+  bool zero_target = true;      // sync=full: it may hold what the source has not
+  bool target_is_zero = false;  // so the user says
   // An active layer's commit: the target is the base of the source's own chain.
   bool is_commit = false;
   bool unmap = true;  // zeroes may be stored as holes
 };
 
+class Mirror;
+
 // The job's filter above its source.
 class MirrorTop final : public block::FilterNode {
  public:
   using FilterNode::FilterNode;
-  std::string exact_filename() const override { return filtered()->exact_filename(); }
+  std::string exact_filename() const override { return filtered()->filename(); }
   block::Permission child_permission(const block::Edge& child,
                                      block::Permission above) const override;
 
  protected:
+  class Copied;
   Task<Result<>> do_write(std::uint64_t offset, Bytes from) override;
   Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
                                  block::ZeroFlags flags) override;
+  Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override;
 
  public:
+  Mirror* job = nullptr;  // while it copies
   bool is_commit = false;
   // What the guest writes is marked here, where the release goes by the filter.
   std::shared_ptr<block::DirtyBitmap> dirty;
@@ -63,7 +80,9 @@ enum class MirrorCanary : std::uint8_t { none, forgets_writes_after_ready };
 class Mirror final : public BlockJob {
  public:
   // Refuses what QEMU refuses before it looks at the job's id.
-  static Result<> check(const MirrorSettings& settings);
+  static Result<> check_granularity(const Profile& profile, const MirrorSettings& settings);
+  // The same for the node it is to replace.
+  static Result<> check_replaced(const block::Graph& graph, const MirrorSettings& settings);
   Mirror(block::Graph& graph, MirrorSettings settings, MirrorCanary canary);
   // Puts the filter node above the source, and takes both nodes for itself.  If it is refused the
   // job can only fail (Jobs::fail_early).
@@ -71,18 +90,38 @@ class Mirror final : public BlockJob {
   // A commit's base may be read-only; afterwards it is not (measured, 7.2).
   Task<Result<>> make_target_writable();
 
-  void let_go() override { clean(false); }
+  void describe(Json& info) const override;
+
+  // A change by the guest, which reaches the source through `filter`'s do_… and, in copy-mode
+  // write-blocking, the target with it.  `from` is empty but for writes.
+  enum class Change : std::uint8_t { write, zero, discard };
+  struct GuestChange {
+    Change kind;
+    std::uint64_t offset, bytes;
+    Bytes from;
+    block::ZeroFlags flags;
+  };
+  bool copies_at_once() const { return settings_.write_blocking && !is_cancelled(); }
+  Task<void> begin_guest_change(std::uint64_t offset, std::uint64_t bytes);
+  Task<void> copy_guest_change(GuestChange change);
+  void end_guest_change(std::uint64_t offset, std::uint64_t bytes);
+  void guest_change_was_not_copied() { actively_synced_ = false; }
   bool is_drained() const override { return drained_; }
+  // Opens the backing file that a node's header names, and attaches it; given from outside.
+  std::function<Task<Result<>>(block::Node&)> open_backing;
 
  protected:
+  void let_go() override { clean(false); }
   Task<Result<>> run() override;
   Task<Result<>> prepare() override;
   void clean(bool success) override;
   Result<> do_complete() override;
+  Result<> do_change(const std::string& copy_mode) override;
+  bool refuses(Verb verb) const override;
   bool is_forced(bool force) const override { return force || !is_ready(); }
 
  private:
-  enum class Method : std::uint8_t { copy, zero };
+  enum class Method : std::uint8_t { copy, zero, discard };
   struct Request {
     std::uint64_t offset;
     std::uint64_t bytes;
@@ -90,6 +129,16 @@ class Mirror final : public BlockJob {
   };
 
   Result<> take_chain();
+  void drop_filter();
+  Result<> pivot();
+  Task<Result<>> settle_backing();
+  Task<Result<bool>> is_all_zero(block::Node& node) const;
+  Task<Result<>> zero_whole_target();
+  bool is_zero_already(std::uint64_t offset, std::uint64_t bytes) const;
+  void set_zero(std::uint64_t offset, std::uint64_t bytes, bool zero);
+  Task<Result<>> send(const GuestChange& change);
+  void take_part(GuestChange& change) const;
+  void set_requested(std::uint64_t offset, std::uint64_t bytes, bool requested);
   void thaw();
   void find_out_about_target();
   Task<Result<>> find_dirty();
@@ -125,6 +174,13 @@ class Mirror final : public BlockJob {
   // itself, because its header names a backing file that is not attached yet.
   std::vector<bool> whole_clusters_;
   std::uint64_t target_cluster_ = 0;
+  // Granules of the target that are known to read as zeroes (11.1); empty: not looked at.
+  std::vector<bool> zero_;
+  unsigned guest_changes_ = 0;  // under way to both sides
+  std::uint64_t guest_bytes_ = 0;
+  bool actively_synced_ = false;
+  block::NodePtr to_replace_;
+  block::Reason replace_reason_;
   std::optional<Error> failure_;
   bool should_complete_ = false;
   bool drained_ = false;

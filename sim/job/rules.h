@@ -38,9 +38,10 @@ enum class Verb : std::uint8_t {
   complete,
   finalize,
   dismiss,
+  change,
 };
-inline constexpr std::array<std::string_view, 7> kVerbNames = {
-    "cancel", "pause", "resume", "set-speed", "complete", "finalize", "dismiss",
+inline constexpr std::array<std::string_view, 8> kVerbNames = {
+    "cancel", "pause", "resume", "set-speed", "complete", "finalize", "dismiss", "change",
 };
 
 constexpr std::string_view name_of(Status status) {
@@ -111,6 +112,7 @@ inline constexpr Rules kRules = {
     "complete    . . . . x x . . . . .",
     "finalize    . . . . . . . x . . .",
     "dismiss     . . . . . . . . . x .",
+    "change      . x x x x x . . . . .",
   }},
 };
 // clang-format on

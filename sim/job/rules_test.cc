@@ -24,9 +24,11 @@ const std::vector<Measured> kMeasured = {
     {Status::paused, {Verb::complete, Verb::finalize, Verb::dismiss}},
     {Status::ready, {Verb::finalize, Verb::dismiss}},
     {Status::standby, {Verb::finalize, Verb::dismiss}},
-    {Status::pending, {Verb::complete, Verb::dismiss, Verb::pause, Verb::resume, Verb::set_speed}},
+    {Status::pending,
+     {Verb::complete, Verb::dismiss, Verb::pause, Verb::resume, Verb::set_speed, Verb::change}},
     {Status::concluded,
-     {Verb::complete, Verb::finalize, Verb::pause, Verb::resume, Verb::cancel, Verb::set_speed}},
+     {Verb::complete, Verb::finalize, Verb::pause, Verb::resume, Verb::cancel, Verb::set_speed,
+      Verb::change}},
 };
 
 TEST(Rules, VerbsAreRefusedAsMeasured) {

@@ -3,23 +3,21 @@
 #include <algorithm>
 
 #include "sim/block/chain.h"
-#include "sim/block/filter.h"
+#include "sim/driver/copy_on_read.h"
 
 namespace sim::job {
 
 static constexpr std::uint64_t kChunk = 512_KiB;
 
-// The filter above the node: what is read through it is copied up.  The job itself does the
-// copying; guests' reads pass.
-class CopyOnRead final : public block::FilterNode {
+// The filter above the node.  When the job ends it needs nothing any more.
+class StreamFilter final : public driver::CopyOnRead {
  public:
-  using FilterNode::FilterNode;
-  std::string exact_filename() const override { return filtered()->exact_filename(); }
+  using CopyOnRead::CopyOnRead;
   block::Permission child_permission(const block::Edge& child,
                                      block::Permission above) const override {
     if (stopped) return {};
-    block::Permission result = FilterNode::child_permission(child, above);
-    result.needed |= block::kConsistentRead | block::kWriteUnchanged;
+    block::Permission result = CopyOnRead::child_permission(child, above);
+    result.needed |= block::kConsistentRead;
     return result;
   }
   bool stopped = false;
@@ -59,9 +57,19 @@ Result<> Stream::take_chain() {
   constexpr block::Permissions kBasic = block::kConsistentRead | block::kWriteUnchanged;
   const block::NodePtr& node = settings_.node;
   if (profile().stream_has_filter) {
-    TRY(std::string name, graph().choose_name(settings_.filter_node_name));
-    filter_ = std::make_shared<CopyOnRead>(graph(), std::move(name), "copy-on-read");
-    filter_->implicit = false;
+    auto chosen = graph().choose_name(settings_.filter_node_name);
+    if (!chosen) {
+      Error error = std::move(chosen).error();
+      error.desc = "Could not create node: " + error.desc;
+      never_be();
+      return error;
+    }
+    std::string name = *std::move(chosen);
+    auto filter = std::make_shared<StreamFilter>(graph(), std::move(name));
+    filter->bottom = base_overlay_->weak_from_this();
+    filter->has_bottom = true;
+    filter_ = filter;
+    filter_->implicit = settings_.filter_node_name.empty();
     TRY_OK(graph().insert_above(filter_, node, "file", block::kFiltered | block::kPrimary));
     graph().add(filter_);
   }
@@ -81,40 +89,24 @@ Result<> Stream::take_chain() {
   return ok();
 }
 
-// Whole clusters that the layer has not, as copy-on-read makes them: zeroes stay zeroes.
-Task<Result<>> Stream::populate(std::uint64_t offset, std::uint64_t length) {
-  block::Node& node = block::skip_filters(*settings_.node);
-  const std::uint64_t cluster = std::max<std::uint64_t>(node.cluster_size(), 1);
-  const std::uint64_t end = std::min(align_up(offset + length, cluster), node.size());
-  std::uint64_t at = offset / cluster * cluster;
-  while (at < end) {
-    CO_TRY(const block::Status own, co_await node.status(at, end - at));
-    if (own.allocated) {
-      at += own.length;
-      continue;
-    }
-    std::vector<std::byte> buffer(own.length);
-    CO_TRY_OK(co_await node.read(at, buffer));
-    const bool zero =
-        std::ranges::all_of(buffer, [](std::byte byte) { return byte == std::byte{0}; });
-    if (zero)
-      CO_TRY_OK(co_await node.write_zeroes(at, own.length, {}));
-    else
-      CO_TRY_OK(co_await node.write(at, buffer));
-    at += own.length;
-  }
-  co_return ok();
-}
-
 Task<Result<>> Stream::run() {
   block::Node& node = block::skip_filters(*settings_.node);
   if (&node == base_overlay_) co_return ok();  // nothing to do
+  if (filter_ || settings_.base) co_return co_await copy_all(node);
+  // Guests' reads help, where that cannot copy what is to stay below.
+  ++node.copy_on_read;
+  Result<> done = co_await copy_all(node);
+  --node.copy_on_read;
+  co_return done;
+}
+
+Task<Result<>> Stream::copy_all(block::Node& node) {
   const std::uint64_t length = node.size();
   set_total(length);
   Result<> failure = ok();
   Duration delay{};
   for (std::uint64_t offset = 0; offset < length;) {
-    co_await sleep(delay);
+    co_await keep_to_speed(delay);
     if (is_cancelled()) break;
     Result<> done = ok();
     bool copy = false;
@@ -123,7 +115,10 @@ Task<Result<>> Stream::run() {
       done = std::move(own).error();
     } else {
       n = own->length;
-      if (!own->allocated) {
+      // A short layer below ends the work, if it is the next.
+      if (!own->allocated && offset >= block::next_layer(node)->size()) {
+        n = length - offset;
+      } else if (!own->allocated) {
         auto below =
             co_await status_above(*block::next_layer(node), settings_.base.get(), offset, n);
         if (!below)
@@ -132,7 +127,7 @@ Task<Result<>> Stream::run() {
           copy = below->allocated, n = below->length;
       }
     }
-    if (copy) done = co_await populate(offset, n);
+    if (copy) done = co_await node.copy_up(offset, n);
     if (!done) {
       const block::Action action = error_action(settings_.on_error, true, done.error());
       if (action == block::Action::stop) {
@@ -153,13 +148,16 @@ void Stream::drop_filter() {
   if (frozen_) graph().thaw_chain(*settings_.node, above_base_.get());
   frozen_ = false;
   if (!filter_) return;
-  static_cast<CopyOnRead&>(*filter_).stopped = true;
+  static_cast<StreamFilter&>(*filter_).stopped = true;
+  const block::NodePtr below = filter_->filtered()->shared_from_this();
   CHECK(graph().drop_filter(filter_), "a filter that needs nothing can go");
+  CHECK(graph().attach(*filter_, below, "file", block::kFiltered | block::kPrimary),
+        "it needs nothing");
+  filter_->outlived_job = true;
   filter_.reset();
 }
 
 Task<Result<>> Stream::prepare() {
-  release_nodes();
   user_.remove();
   drop_filter();
   block::Node& node = block::skip_filters(*settings_.node);
@@ -185,7 +183,6 @@ static Task<void> make_read_only(block::Graph& graph, block::NodePtr node) {
 void Stream::clean(bool success) {
   (void)success;
   if (!settings_.node) return;  // done before
-  release_nodes();
   user_.remove();
   if (filter_ && filter_->filtered() == nullptr) filter_.reset();
   drop_filter();

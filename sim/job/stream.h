@@ -26,16 +26,17 @@ class Stream final : public BlockJob {
   Stream(block::Graph& graph, StreamSettings settings);
   // Puts the filter above the node and takes the chain.  If it is refused the job can only fail.
   Task<Result<>> take_nodes();
-  void let_go() override { clean(false); }
 
  protected:
+  void let_go() override { clean(false); }
   Task<Result<>> run() override;
   Task<Result<>> prepare() override;
+  // Its nodes stay in use until the job is dismissed (measured, 5.2 to 11.1).
   void clean(bool success) override;
 
  private:
-  Task<Result<>> populate(std::uint64_t offset, std::uint64_t length);
   Result<> take_chain();
+  Task<Result<>> copy_all(block::Node& node);
   void drop_filter();
 
   StreamSettings settings_;

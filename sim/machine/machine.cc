@@ -14,11 +14,13 @@ Machine::Machine(storage::FileSystem& files, MachineOptions options)
                jobs_,
                events_,
                devices_,
+               controllers_,
                standard_output_,
                negotiated_,
                quitting_,
-               0,
-               options.mirror_canary} {
+               options.mirror_canary,
+               options.compat,
+               options.can_suspend} {
   graph_.observer = this;
   if (options.explore) world_.scheduler.explore(world_.rng.fork());
 }
@@ -31,7 +33,7 @@ static Task<bool> close_nodes(block::Graph& graph) {
 // Closes every image as QEMU does at its end; nodes go before the World.
 Machine::~Machine() {
   world_.scheduler.abandon();
-  for (const auto& job : jobs_.all()) job->let_go();
+  for (const auto& job : jobs_.all()) job->abandon();
   devices_.clear();
   sim::run(world_, close_nodes(graph_));
   world_.scheduler.abandon();
@@ -56,13 +58,25 @@ static Task<void> execute_into(command::Context& context, Json request,
   reply = co_await command::execute(context, std::move(request));
 }
 
+void Machine::settle() {
+  constexpr unsigned kStepsMax = 1'000'000;  // a job may go on for ever
+  for (unsigned i = 0; i < kStepsMax && world_.scheduler.next() == world_.scheduler.now(); ++i)
+    world_.scheduler.step();
+}
+
 std::optional<Json> Machine::execute(Json request) {
   std::optional<Json> reply;
+  if (context_.crash) return reply;
   world_.scheduler.spawn(execute_into(context_, std::move(request), reply));
   const Instant limit = world_.scheduler.now() + kCommandLimit;
   while (!reply)
     if (!world_.scheduler.step(limit)) return std::nullopt;
+  if (context_.crash) return std::nullopt;
   return reply;
+}
+
+Result<> Machine::add_drive(const Json&) {
+  return Error{ErrorClass::generic, "understudy: -drive is not in this version"};
 }
 
 std::optional<qmp::Event> Machine::take_event() {

@@ -18,6 +18,8 @@ struct MachineOptions {
   std::uint64_t seed = 1;
   bool explore = false;  // run due work in an order drawn from the seed
   job::MirrorCanary mirror_canary = job::MirrorCanary::none;
+  qmp::Compat compat = {};
+  bool can_suspend = true;  // false: as `-machine none`
 };
 
 class Machine final : private job::Observer, private block::GraphObserver {
@@ -32,6 +34,14 @@ class Machine final : private job::Observer, private block::GraphObserver {
   // Runs one QMP request and gives its reply.  Jobs go on only as far as the command needs them to.
   // Nothing if it can never be answered: the command waits for something that cannot happen.
   std::optional<Json> execute(Json request);
+  // What this release is known to crash of was done to it: nothing is answered any more.  The text
+  // says what.
+  const std::optional<std::string>& crashed() const { return context_.crash; }
+  // Does all that is due now.
+  void settle();
+
+  // What -drive does, with its options as text ({"if": "none", "file": …}).
+  Result<> add_drive(const Json& options);
 
   // The oldest event not yet taken; runs pending work until there is one, but no further than
   // `limit` of virtual time from now.
@@ -41,8 +51,12 @@ class Machine final : private job::Observer, private block::GraphObserver {
   // What was printed on standard output since the last call.
   std::string take_output() { return std::exchange(standard_output_, {}); }
 
+  // Whether device_add's properties are text from a command line, from now on.
+  void take_properties_as_text(bool text) { context_.properties_are_text = text; }
+
   bool has_quit() const { return quitting_; }
   World& world() { return world_; }
+  const qmp::Profile& profile() const { return context_.profile; }
 
  private:
   void status_changed(const job::Job& job) override;
@@ -59,6 +73,7 @@ class Machine final : private job::Observer, private block::GraphObserver {
   block::Graph graph_;
   qmp::Events events_;
   job::Jobs jobs_;
+  std::vector<std::unique_ptr<device::ScsiController>> controllers_;
   std::vector<std::unique_ptr<device::Disk>> devices_;
   std::string standard_output_;
   bool negotiated_ = false;

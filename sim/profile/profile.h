@@ -15,13 +15,45 @@ struct Profile {
   std::string_view name;     // as users write it: "7.2"
   int major, minor, micro;   // what query-version says
   std::string_view package;  // the distribution's build that the behaviours were measured on
-  bool offered = true;       // a machine may speak as it; else only its schema is there
 
   // --- the monitor ---
 
   // A value that an enumeration has not: "Invalid parameter 'x'" (5.2) or "Parameter 'sync' does
   // not accept value 'x'" (from 7.2; difference 17).
   bool bad_value_names_parameter = true;
+  // JSON is parsed token by token (11.1): mistakes are told at once, with line and column of the
+  // whole stream, in other words (difference 20); or when a value is complete (until 10.0).
+  bool json_parsed_at_once = false;
+  // Floating numbers are written with 17 significant digits (from 7.2), or with six behind the
+  // point, without trailing zeroes (5.2).
+  bool json_numbers_keep_17_digits = true;
+  // The reply of quit, system_reset and system_powerdown comes before what they bring about (5.2),
+  // or after (difference 7).
+  bool reply_precedes_shutdown = false;
+  // Before quit cancels the jobs while all is drained, everything is drained once already (10.0 and
+  // 11.1), which pauses jobs once more (difference 8).
+  bool drains_before_end = false;
+  // quit completes jobs that are ready, without pivot (5.2), or cancels all by force (difference
+  // 6).
+  bool quit_completes_ready_jobs = false;
+
+  // query-status has `singlestep` (QAPI: until 8.x; measured on 7.2 and 10.0).
+  bool status_has_singlestep = true;
+
+  // --- the command line ---
+
+  int copyright_year = 2022;      // what -version says
+  bool has_compat_option = true;  // from 6.0
+  // -device and -object take JSON (from 6.0), short forms of boolean options are warned of.
+  bool takes_json_options = true;
+  bool mon_is_deprecated = false;  // 11.1
+  // An unknown machine type is named in the refusal (10.0 and 11.1), with its option (5.2).
+  bool refusal_names_machine = false;
+  bool refusal_names_machine_option = false;
+  // A socket without a place: "Exactly one of 'path', 'fd' or 'host' required" (5.2) or "Unable to
+  // parse FD number ".
+  bool socket_asks_for_place = false;
+  bool pidfile_error_names_file = true;  // not in 5.2
 
   // --- the node graph ---
 
@@ -47,8 +79,108 @@ struct Profile {
   bool commit_keeps_zeroes = false;
   // block-stream puts a copy-on-read filter above its node (from 6.0).
   bool stream_has_filter = true;
+  // Writing zeroes through a block backend gives the space back only if the node has
+  // discard=unmap (from 10.0).
+  bool backend_heeds_discard_option = false;
+  // A mirror's target is looked at first: zeroes are not written where it has zeroes already, and
+  // only what the source has allocated is copied to one that is all zero (11.1; difference 4).
+  bool mirror_looks_at_target = false;
+  // query-block-jobs tells whether a mirror writes to both sides at once (from 8.2).
+  bool mirror_tells_actively_synced = false;
+  // The filter of a mirror that has concluded stays until the job is dismissed (5.2; difference
+  // 23).
+  bool mirror_filter_outlives_job = false;
+  // The wrong size of a mirror's target is named (not in 5.2; difference 15).
+  bool mirror_names_wrong_size = true;
+  // `complete` is accepted while a mirror rests (not in 5.2; difference 9).
+  bool standby_can_complete = true;
+  // Until a concluded stream is dismissed its filter stays, in 7.2 without a child: what looks at
+  // it there crashes, query-named-block-nodes too (difference 1; scenarios/qmp/jobs).
+  bool concluded_stream_filter_is_hollow = false;
+  // query-named-block-nodes crashes while a backup is concluded and not dismissed (5.2; difference
+  // 2); blockdev-snapshot of a node onto itself does (5.2; difference 3).
+  bool concluded_backup_crashes_query = false;
+  bool snapshot_onto_itself_crashes = false;
+  // A job that sleeps for its speed, or idles when ready, pauses when it wakes (5.2; difference
+  // 10).
+  bool pause_waits_for_wake = false;
+  // A job that a pause, a drain or another speed wakes early sleeps again until its speed lets it
+  // go on (10.0 and 11.1; stream, commit, mirror; measured).
+  bool wake_keeps_to_speed = false;
+  // Members of query-named-block-nodes: encryption_key_missing (5.2), active (from 10.0), children
+  // (11.1).
+  bool tells_missing_key = false;
+  bool tells_active = false;
+  bool tells_children = false;
+  // blockdev-del of an unknown node: "Cannot find node x" (5.2) or "Failed to find node with
+  // node-name='x'".
+  bool del_quotes_node = true;
+  // Offset and size of a raw node that do not fit are told as 0 (5.2).
+  bool raw_tells_offset = true;
+  // A transaction's actions are committed last one first (from 10.0; difference 11).
+  bool transaction_commits_backwards = false;
+  // Bitmaps of different sizes: both are told (not in 5.2).
+  bool merge_names_sizes = true;
+  // block-dirty-bitmap-merge of an empty list crashes (from 7.2; scenarios/qmp/bitmaps).
+  bool merge_of_nothing_crashes = true;
+  // blockdev-snapshot-sync's texts: "node-name" or "node name" (5.2).
+  bool overlay_node_name_has_hyphen = true;
+  // Whether actions can be grouped is looked at before the first is prepared (from 10.0).
+  bool grouping_is_checked_first = false;
+  // Backups use the filter copy-before-write, which can be added by itself; 5.2 has backup-top.
+  bool has_copy_before_write = true;
+  // The bitmap of what is to be copied is the filter's (from 10.0), not the source's.
+  bool cbw_shows_copy_bitmap = false;
+  // A backup copies cluster by cluster, one after the other, at the speed of its job (5.2), or up
+  // to 64 requests at once, which rest when the job pauses.
+  bool backup_copies_by_cluster = false;
+  // A block job is a block backend of its main node (5.2).
+  bool jobs_are_backends = false;
+  // "expects a power of 2" (5.2: "expects power of 2").
+  bool power_of_two_has_article = true;
+  // A node name that is taken or malformed is quoted (not in 5.2).
+  bool bad_node_name_is_quoted = true;
   // "device=X nor node_name=Y" (5.2) or "device='X' nor node-name='Y'" (difference 16).
   bool lookup_quotes_names = true;
+  // object-add's arguments are declared (from 6.0); 5.2 takes any.
+  bool objects_are_checked_by_schema = true;
+  // A throttle group in use says so in its own words (11.1).
+  bool throttle_group_tells_references = false;
+  // query-iothreads tells poll-weight, and grows and shrinks by 2 (11.1).
+  bool iothreads_poll_by_weight = false;
+  // device_add reads its properties as the text that a command line would have (until 6.1), or as
+  // JSON (10.0).
+  bool device_properties_are_typed = false;
+  // device_add's integers: "expects integer" (7.2) or "expects uint64".
+  bool device_integers_are_signed = false;
+  // An id of a device that is taken is refused before all else, in other words (5.2).
+  bool device_ids_are_first = false;
+  // "Invalid qdev ID ''" (11.1).
+  bool bad_device_id_is_quoted = false;
+
+  // --- snapshots of machines, persistent bitmaps ---
+
+  // Persistent bitmaps are not added to or removed from a node without write access, in words of
+  // their own (11.1); before, one that was added is lost when the node is closed.
+  bool persistent_bitmaps_need_write_access = false;
+  // A merge looks at its target first (from 7.2), or at its sources.
+  bool merge_looks_at_target_first = true;
+  // savevm, loadvm and `info snapshots` name devices as 5.2 did ("No block device can accept
+  // snapshots"); delvm does not ask whether all devices could.
+  bool old_machine_snapshot_texts = false;
+  bool delvm_checks_devices = true;
+  // `info snapshots` says "Error: " before its reason (11.1).
+  bool info_snapshots_says_error = false;
+  // The table of snapshots: "VM SIZE" and names of 17 columns (5.2) or 16, or "VM_SIZE" and "--"
+  // for no icount (from 10.0).
+  unsigned snapshot_name_columns = 16;
+  bool snapshot_table_has_underscores = false;
+  // Nodes that nobody uses and that are older than the last device's root are no part of a
+  // snapshot of the machine (10.0.13; the iteration goes on from that root).
+  bool machine_snapshot_skips_older_nodes = false;
+  // A snapshot of the machine that is loaded through a throttle node crashes (10.0 and 11.1:
+  // throttle_drain_end; before, QEMU hangs at the next drained section).
+  bool load_through_throttle_crashes = false;
 };
 
 // Versions and packages as the greetings say (measured on each).
@@ -58,39 +190,108 @@ inline constexpr std::array kProfiles = {
             .minor = 2,
             .micro = 0,
             .package = "Debian 1:5.2+dfsg-11+deb11u5",
-            .offered = false,
             .bad_value_names_parameter = false,
+            .json_numbers_keep_17_digits = false,
+            .reply_precedes_shutdown = true,
+            .quit_completes_ready_jobs = true,
+            .copyright_year = 2020,
+            .has_compat_option = false,
+            .takes_json_options = false,
+            .refusal_names_machine_option = true,
+            .socket_asks_for_place = true,
+            .pidfile_error_names_file = false,
             .permission_conflict_names_both = false,
             .missing_base_names_chain = false,
             .job_comes_before_node = false,
             .bitmaps_have_status = true,
             .stream_has_filter = false,
-            .lookup_quotes_names = false},
+            .mirror_filter_outlives_job = true,
+            .mirror_names_wrong_size = false,
+            .standby_can_complete = false,
+            .concluded_backup_crashes_query = true,
+            .snapshot_onto_itself_crashes = true,
+            .pause_waits_for_wake = true,
+            .tells_missing_key = true,
+            .del_quotes_node = false,
+            .raw_tells_offset = false,
+            .merge_names_sizes = false,
+            .merge_of_nothing_crashes = false,
+            .overlay_node_name_has_hyphen = false,
+            .has_copy_before_write = false,
+            .backup_copies_by_cluster = true,
+            .jobs_are_backends = true,
+            .power_of_two_has_article = false,
+            .bad_node_name_is_quoted = false,
+            .lookup_quotes_names = false,
+            .objects_are_checked_by_schema = false,
+            .device_ids_are_first = true,
+            .merge_looks_at_target_first = false,
+            .old_machine_snapshot_texts = true,
+            .delvm_checks_devices = false,
+            .snapshot_name_columns = 17},
     Profile{.name = "7.2",
             .major = 7,
             .minor = 2,
             .micro = 22,
-            .package = "Debian 1:7.2+dfsg-7+deb12u18+b3"},
+            .package = "Debian 1:7.2+dfsg-7+deb12u18+b3",
+            .concluded_stream_filter_is_hollow = true,
+            .device_integers_are_signed = true},
     Profile{.name = "10.0",
             .major = 10,
             .minor = 0,
             .micro = 13,
             .package = "Debian 1:10.0.13+ds-0+deb13u1",
-            .offered = false,
+            .drains_before_end = true,
+            .status_has_singlestep = false,
+            .copyright_year = 2025,
+            .refusal_names_machine = true,
             .mirror_tracks_filter = true,
             .commit_restores_base = true,
             .stream_restores_node = false,
-            .commit_keeps_zeroes = true},
+            .commit_keeps_zeroes = true,
+            .backend_heeds_discard_option = true,
+            .mirror_tells_actively_synced = true,
+            .wake_keeps_to_speed = true,
+            .tells_active = true,
+            .transaction_commits_backwards = true,
+            .grouping_is_checked_first = true,
+            .cbw_shows_copy_bitmap = true,
+            .device_properties_are_typed = true,
+            .snapshot_table_has_underscores = true,
+            .machine_snapshot_skips_older_nodes = true,
+            .load_through_throttle_crashes = true},
     Profile{.name = "11.1",
             .major = 11,
             .minor = 1,
             .micro = 3,
             .package = "Debian 1:11.1.3+ds-1~bpo13+1",
-            .offered = false,
+            .json_parsed_at_once = true,
+            .drains_before_end = true,
+            .status_has_singlestep = false,
+            .copyright_year = 2026,
+            .mon_is_deprecated = true,
+            .refusal_names_machine = true,
             .mirror_tracks_filter = true,
             .commit_restores_base = true,
             .stream_restores_node = false,
-            .commit_keeps_zeroes = true},
+            .commit_keeps_zeroes = true,
+            .backend_heeds_discard_option = true,
+            .mirror_looks_at_target = true,
+            .mirror_tells_actively_synced = true,
+            .wake_keeps_to_speed = true,
+            .tells_active = true,
+            .tells_children = true,
+            .transaction_commits_backwards = true,
+            .grouping_is_checked_first = true,
+            .cbw_shows_copy_bitmap = true,
+            .throttle_group_tells_references = true,
+            .iothreads_poll_by_weight = true,
+            .device_properties_are_typed = true,
+            .bad_device_id_is_quoted = true,
+            .persistent_bitmaps_need_write_access = true,
+            .info_snapshots_says_error = true,
+            .snapshot_table_has_underscores = true,
+            .load_through_throttle_crashes = true},
 };
 
 constexpr const Profile* find_profile(std::string_view name) {

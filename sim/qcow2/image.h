@@ -103,6 +103,9 @@ class Image {
   // Whole clusters in the range, and a short last one, become zero if they are allocated or there
   // is a backing; their space goes back to the file.  Partly covered clusters stay.
   Task<Result<>> discard(GuestOffset at, std::uint64_t length);
+  // Whether host clusters that these two give up are discarded in the file (option
+  // pass-discard-request; by default as the node's option discard=unmap says).
+  bool pass_discard_request = true;
 
   // Everything acknowledged so far is in the file, and the file is flushed.
   Task<Result<>> flush();

@@ -184,11 +184,10 @@ Task<Result<HostOffset>> store_snapshots(storage::Storage& file, Tables& tables,
                                          std::uint64_t disk_size) {
   const Geometry geometry = header.geometry();
   CO_TRY(const std::vector<std::byte> bytes, serialise_snapshots(snapshots, disk_size));
-  HostOffset offset{0};
+  // An empty table is where the next cluster would come from: as QEMU leaves it.
+  CO_TRY(const HostCluster first, co_await refcounts.allocate(geometry.clusters_for(bytes.size())));
+  const HostOffset offset = geometry.start_of(first);
   if (!bytes.empty()) {
-    CO_TRY(const HostCluster first,
-           co_await refcounts.allocate(geometry.clusters_for(bytes.size())));
-    offset = geometry.start_of(first);
     CO_TRY_OK(co_await tables.flush());
     CO_TRY_OK(co_await file.write(offset.value, bytes));
     CO_TRY_OK(co_await file.flush());

@@ -156,7 +156,7 @@ Task<Result<>> Image::zero_clusters(GuestCluster first, std::uint64_t count, boo
     const L2Entry now{.word = (gives_up ? 0 : old.word) | zero.word, .bitmap = zero.bitmap};
     if (now == old) continue;
     CO_TRY_OK(co_await set_entry(cluster, now));
-    if (gives_up) CO_TRY_OK(co_await release_entry(old, true));
+    if (gives_up) CO_TRY_OK(co_await release_entry(old, pass_discard_request));
   }
   co_return ok();
 }
@@ -190,7 +190,7 @@ Task<Result<>> Image::discard_clusters(GuestCluster first, std::uint64_t count) 
     const L2Entry now = plain_zero(format_);
     if (old == now || (!allocated && backing_ == nullptr)) continue;
     CO_TRY_OK(co_await set_entry(cluster, now));
-    CO_TRY_OK(co_await release_entry(old, true));
+    CO_TRY_OK(co_await release_entry(old, pass_discard_request));
   }
   co_return ok();
 }

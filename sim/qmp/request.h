@@ -9,12 +9,19 @@
 
 namespace sim::qmp {
 
-// A whole request: an object with `execute`, perhaps `arguments` and `id`, and nothing else.
+// A whole request: an object with `execute` (or `exec-oob`), perhaps `arguments` and `id`, and
+// nothing else.
 struct Request {
   std::string command;
-  Json arguments;  // an object
+  Json arguments;            // an object
+  bool out_of_band = false;  // `exec-oob`
 };
-Result<Request> read_request(const Json& input);
+
+enum class OutOfBand : unsigned char { refused, allowed };  // as negotiated
+
+// The first mistake is told, in the order in which QEMU's dictionary gives the members (measured on
+// 5.2 to 11.1).
+Result<Request> read_request(const Json& input, OutOfBand out_of_band = OutOfBand::refused);
 
 // {"return": …} or {"error": {"class", "desc"}}, with the request's `id` if it has one.
 Json make_reply(const Json& input, Result<Json> result);

@@ -164,11 +164,12 @@ std::uint64_t RealFile::allocated() const {
                                             : 0;
 }
 
-static Result<std::shared_ptr<Storage>> open_file(const std::string& path, int flags, Flush mode) {
+static Result<std::shared_ptr<Storage>> open_file(const std::string& path, int flags, Flush mode,
+                                                  bool locks) {
   const int descriptor =
       retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644); });
   if (descriptor < 0) return os_error(errno);
-  auto file = std::make_shared<RealFile>(descriptor, mode);
+  auto file = std::make_shared<RealFile>(descriptor, mode, locks);
   struct stat status{};
   if (::fstat(descriptor, &status) < 0) return os_error(errno);
   if (S_ISDIR(status.st_mode)) return os_error(EISDIR);
@@ -177,18 +178,18 @@ static Result<std::shared_ptr<Storage>> open_file(const std::string& path, int f
 }
 
 Result<std::shared_ptr<Storage>> RealFiles::open(const std::string& path, Access access) {
-  return open_file(path, access == Access::read_only ? O_RDONLY : O_RDWR, flush_);
+  return open_file(path, access == Access::read_only ? O_RDONLY : O_RDWR, flush_, locks_);
 }
 
 Result<std::shared_ptr<Storage>> RealFiles::create(const std::string& path) {
-  return open_file(path, O_RDWR | O_CREAT | O_TRUNC, flush_);
+  return open_file(path, O_RDWR | O_CREAT | O_TRUNC, flush_, locks_);
 }
 
 Result<std::shared_ptr<Storage>> RealFiles::create_new(const std::string& path,
                                                        const std::string& like) {
   struct stat model{};
   const bool modelled = ::stat(like.c_str(), &model) == 0;
-  TRY(auto file, open_file(path, O_RDWR | O_CREAT | O_EXCL, flush_));
+  TRY(auto file, open_file(path, O_RDWR | O_CREAT | O_EXCL, flush_, locks_));
   remember_unfinished(path);
   if (!modelled) return file;
   // Who may not give a file away keeps it, as a copy that belongs to who makes it.

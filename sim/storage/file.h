@@ -20,7 +20,9 @@ enum class Flush : unsigned char { safe, unsafe };
 class RealFile final : public Storage {
  public:
   // Takes over `descriptor`, which must refer to a regular file.
-  RealFile(int descriptor, Flush flush) : descriptor_(descriptor), flush_(flush) {}
+  // Without `locks` try_hold() and hold() do nothing.
+  RealFile(int descriptor, Flush flush, bool locks = true)
+      : descriptor_(descriptor), flush_(flush), locks_(locks) {}
   ~RealFile() override;
   RealFile(const RealFile&) = delete;
   RealFile& operator=(const RealFile&) = delete;
@@ -36,6 +38,12 @@ class RealFile final : public Storage {
   std::uint64_t allocated() const override;
   // QEMU's image locks: advisory, by bytes of the file that need not exist.
   Result<> claim(const Claim& claim) override;
+  // The same for one who changes what it holds: bit n of `held` and `unshared` is QEMU's permission
+  // n (0 consistent read, 1 write, 2 write unchanged, 3 resize).  try_hold() keeps what is held and
+  // takes the rest too, or is refused in QEMU's words with EAGAIN and takes nothing; hold() then
+  // gives up what is not listed.  On file systems without such locks both do nothing.
+  Result<> try_hold(unsigned held, unsigned unshared);
+  void hold(unsigned held, unsigned unshared);
   Bytes view(std::uint64_t offset, std::uint64_t length) override {
     return window_.show(descriptor_, offset, length);
   }
@@ -47,13 +55,17 @@ class RealFile final : public Storage {
 
   int descriptor_;
   Flush flush_;
+  bool locks_;
+  unsigned held_ = 0, unshared_ = 0;  // by hold()
   Window window_;
 };
 
 // The system's files.  Names are used as they are given; only regular files are opened.
 class RealFiles final : public FileSystem {
  public:
-  explicit RealFiles(Flush flush = Flush::safe) : flush_(flush) {}
+  // Files that nobody else can know need no `locks`; those of a process that forks are held by the
+  // child until it becomes another program.
+  explicit RealFiles(Flush flush = Flush::safe, bool locks = true) : flush_(flush), locks_(locks) {}
   Result<std::shared_ptr<Storage>> open(const std::string& path, Access access) override;
   Result<std::shared_ptr<Storage>> create(const std::string& path) override;
   Result<std::shared_ptr<Storage>> create_new(const std::string& path,
@@ -66,6 +78,7 @@ class RealFiles final : public FileSystem {
 
  private:
   Flush flush_;
+  bool locks_;
 };
 
 }  // namespace sim::storage

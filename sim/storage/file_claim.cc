@@ -21,6 +21,7 @@ struct Permission {
 constexpr Permission kConsistentRead{0, "consistent read"};
 constexpr Permission kWrite{1, "write"};
 constexpr Permission kResize{3, "resize"};
+constexpr Permission kAll[] = {kConsistentRead, kWrite, {2, "write unchanged"}, kResize};
 constexpr off_t kHeld = 100, kUnshared = 200;
 
 class Locks {
@@ -31,6 +32,10 @@ class Locks {
   bool take(off_t byte) const {
     struct flock lock = about(byte, F_RDLCK);
     return ::fcntl(descriptor_, F_OFD_SETLK, &lock) == 0;
+  }
+  void give_up(off_t byte) const {
+    struct flock lock = about(byte, F_UNLCK);
+    ::fcntl(descriptor_, F_OFD_SETLK, &lock);
   }
   // Somebody else has locked the byte.
   bool meets(off_t byte) const {
@@ -71,6 +76,43 @@ Result<> RealFile::claim(const Claim& claim) {
   for (const Permission& permission : unshared)
     if (locks.meets(kHeld + permission.number))
       return in_use(std::string("Failed to get shared \"") + permission.name + "\" lock");
+  return ok();
+}
+
+static bool lists(unsigned bits, const Permission& permission) {
+  return (bits >> permission.number & 1U) != 0;
+}
+
+void RealFile::hold(unsigned held, unsigned unshared) {
+  if (!locks_) return;
+  const Locks locks(descriptor_);
+  for (const Permission& permission : kAll) {
+    const off_t number = permission.number;
+    lists(held, permission) ? (void)locks.take(kHeld + number) : locks.give_up(kHeld + number);
+    lists(unshared, permission) ? (void)locks.take(kUnshared + number)
+                                : locks.give_up(kUnshared + number);
+  }
+  held_ = held;
+  unshared_ = unshared;
+}
+
+Result<> RealFile::try_hold(unsigned held, unsigned unshared) {
+  if (!locks_) return ok();
+  const unsigned held_before = held_, unshared_before = unshared_;
+  hold(held | held_, unshared | unshared_);
+  held_ = held_before;
+  unshared_ = unshared_before;
+  const Locks locks(descriptor_);
+  const auto refuse = [&](std::string text) {
+    hold(held_, unshared_);
+    return in_use(std::move(text));
+  };
+  for (const Permission& permission : kAll)
+    if (lists(held, permission) && locks.meets(kUnshared + permission.number))
+      return refuse(std::string("Failed to get \"") + permission.name + "\" lock");
+  for (const Permission& permission : kAll)
+    if (lists(unshared, permission) && locks.meets(kHeld + permission.number))
+      return refuse(std::string("Failed to get shared \"") + permission.name + "\" lock");
   return ok();
 }
 

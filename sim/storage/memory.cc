@@ -248,6 +248,7 @@ Result<std::shared_ptr<Storage>> MemoryFiles::open(const std::string& path, Acce
 Result<std::shared_ptr<Storage>> MemoryFiles::create(const std::string& path) {
   if (path.empty()) return os_error(ENOENT);
   if (path.ends_with('/') || is_directory(path)) return os_error(EISDIR);
+  if (!only_in_.empty() && path.substr(0, path.rfind('/')) != only_in_) return os_error(ENOENT);
   auto& file = files_[path];
   if (!file)
     file = std::make_shared<MemoryFile>();

@@ -83,6 +83,9 @@ class MemoryFiles final : public FileSystem {
   Result<std::string> canonical(const std::string& path) const override { return path; }
   std::vector<std::string> list(const std::string& directory) const override;
 
+  // From here on files are only made in this directory; ENOENT elsewhere.
+  void restrict_to(std::string directory) { only_in_ = std::move(directory); }
+
   // The file itself, or null.
   std::shared_ptr<MemoryFile> find(const std::string& path) const;
 
@@ -90,6 +93,7 @@ class MemoryFiles final : public FileSystem {
   bool is_directory(const std::string& path) const;
 
   std::map<std::string, std::shared_ptr<MemoryFile>, std::less<>> files_;
+  std::string only_in_;
 };
 
 // A handle that refuses every change with EBADF, as write(2) on a file opened O_RDONLY does.

@@ -71,6 +71,18 @@ class Scheduler {
   // stays where it is).
   bool step(Instant limit = {UINT64_MAX});
 
+  // When the next piece of work runs: now or later; nothing if there is none.
+  std::optional<Instant> next() const {
+    if (!due_.empty()) return now_;
+    if (timers_.empty()) return std::nullopt;
+    return timers_.begin()->first.first;
+  }
+  // Moves the clock on without work, no further than next(); never back.
+  void advance(Instant to) {
+    if (const auto limit = next(); limit && *limit < to) to = *limit;
+    if (now_ < to) now_ = to;
+  }
+
   // True if some work is due at the present time.
   bool has_due() const { return !due_.empty(); }
 

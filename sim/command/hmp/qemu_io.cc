@@ -179,21 +179,26 @@ Task<std::string> run_discard(block::Backend& backend, Verb verb, Range range) {
 
 }  // namespace
 
-Task<void> run_qemu_io(block::Backend& backend, std::string verb_line, std::string& output) {
+Task<Result<>> run_qemu_io(block::Backend& backend, std::string verb_line, std::string& output) {
   const std::vector<std::string> words = split_words(verb_line);
-  if (words.empty()) co_return;
+  if (words.empty()) co_return ok();
   const auto verb = read_verb(words);
   if (!verb) {
     output += verb.error();
-    co_return;
+    co_return ok();
   }
   if (verb->name == "flush") {
     (void)co_await backend.flush();  // QEMU does not say if it fails (measured, 5.2 to 11.1)
-    co_return;
+    co_return ok();
   }
   if (verb->name != "read" && verb->name != "write" && verb->name != "discard") {
     output += fmt::format("command \"{}\" not found\n", verb->name);
-    co_return;
+    co_return ok();
+  }
+  block::Permission wanted = backend.permission();
+  if (verb->name != "read" && (wanted.needed & block::kWrite) == 0) {
+    wanted.needed |= block::kWrite;
+    CO_TRY_OK(backend.set_permission(wanted));
   }
   const auto range = read_range(*verb);
   if (!range)
@@ -204,6 +209,7 @@ Task<void> run_qemu_io(block::Backend& backend, std::string verb_line, std::stri
     output += co_await run_write(backend, *verb, *range);
   else
     output += co_await run_discard(backend, *verb, *range);
+  co_return ok();
 }
 
 }  // namespace sim::command::hmp

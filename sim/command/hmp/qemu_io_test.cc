@@ -30,7 +30,7 @@ class QemuIo : public ::testing::Test {
   std::string io(const std::string& verb) {
     std::string output;
     const auto once = [](block::Backend& backend, std::string line, std::string& out) -> Task<int> {
-      co_await run_qemu_io(backend, std::move(line), out);
+      (void)co_await run_qemu_io(backend, std::move(line), out);
       co_return 0;
     };
     sim::run(world_, once(backend_, verb, output));

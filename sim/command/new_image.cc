@@ -1,0 +1,66 @@
+#include "sim/command/new_image.h"
+
+#include <fmt/format.h>
+
+#include "sim/driver/open.h"
+#include "sim/qcow2/create.h"
+
+namespace sim::command {
+
+static Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
+
+// A file that is there is emptied only if nobody uses it in a way that forbids it.
+static Task<Result<>> check_unused(Context& context, std::string filename) {
+  if (!context.graph.files().exists(filename)) co_return ok();
+  Json options = {{"driver", "file"}, {"filename", std::move(filename)}};
+  auto file = co_await driver::open_node(context.graph, std::move(options), false);
+  if (!file) co_return ok();  // creating it tells
+  block::Backend creator(
+      context.graph, "",
+      {block::kWrite | block::kResize, block::kAllPermissions & ~block::kResize});
+  co_return creator.insert(*file);
+}
+
+Task<Result<>> create_image(Context& context, NewImage image) {
+  if (image.format != "qcow2" && image.format != "raw") {
+    if (driver::is_other_driver(image.format))
+      co_return generic(
+          fmt::format("understudy: format '{}' is not in this version", image.format));
+    co_return generic(fmt::format("Unknown file format '{}'", image.format));
+  }
+  if (image.format == "raw" && !image.backing_file.empty())
+    co_return generic(fmt::format("Backing file not supported for file format '{}'", image.format));
+  CO_TRY_OK(co_await check_unused(context, image.filename));
+  auto created = context.graph.files().create(image.filename);
+  if (!created) {
+    Error error = std::move(created).error();
+    error.desc = fmt::format("Could not create '{}': {}", image.filename, error.desc);
+    co_return error;
+  }
+  if (image.format == "raw") co_return co_await (*created)->truncate(image.size);
+  co_return co_await qcow2::create(**created, {.size = image.size,
+                                               .backing_file = image.backing_file,
+                                               .backing_format = image.backing_format});
+}
+
+Task<Result<block::NodePtr>> open_image(Context& context, std::string filename, std::string format,
+                                        OpenImage how) {
+  if (format.empty()) {
+    CO_TRY(format, co_await driver::probe_format(context.graph, filename));
+  }
+  Json options = {{"driver", format},
+                  {"file", {{"driver", "file"}, {"filename", filename}}},
+                  {"detect-zeroes", how.detect_zeroes ? "unmap" : "off"},
+                  {"discard", how.unmap ? "unmap" : "ignore"}};
+  if (format == "qcow2" && !how.backing) options["backing"] = nullptr;
+  if (!how.node_name.empty()) options["node-name"] = how.node_name;
+  co_return co_await driver::open_node(context.graph, std::move(options), false);
+}
+
+const block::Node& explicit_node(const block::Node& node) {
+  const block::Node* at = &node;
+  while (at->is_filter() && at->implicit && at->filtered() != nullptr) at = at->filtered();
+  return *at;
+}
+
+}  // namespace sim::command
