@@ -30,4 +30,22 @@ std::string qdict_text(const Json& value) {
   return "{" + text + "}";
 }
 
+static void flatten_into(Json& flat, const std::string& prefix, const Json& value) {
+  if (!value.is_structured() || value.empty()) {
+    flat[prefix] = value;
+  } else if (value.is_array()) {
+    for (std::size_t i = 0; i < value.size(); ++i)
+      flatten_into(flat, prefix + "." + std::to_string(i), value[i]);
+  } else {
+    for (const auto& [name, member] : value.items())
+      flatten_into(flat, prefix + "." + name, member);
+  }
+}
+
+Json qdict_flatten(const Json& object) {
+  Json flat = Json::object();
+  for (const auto& [name, value] : object.items()) flatten_into(flat, name, value);
+  return flat;
+}
+
 }  // namespace sim

@@ -14,4 +14,8 @@ namespace sim {
 // here (QEMU: the younger first).  Seen alike on 5.2, 7.2 and 11.1.
 std::string qdict_text(const Json& value);
 
+// An object without objects and lists in it: "cache": {"direct": true} is "cache.direct": true, and
+// the first element of a list x is "x.0".  Empty ones stay.
+Json qdict_flatten(const Json& object);
+
 }  // namespace sim

@@ -113,12 +113,19 @@ Result<> Graph::check_users(const Node& node) const {
   return ok();
 }
 
+static Error writers_on(const Node& node) {
+  return generic(
+      node.graph().profile().reopen_is_stable
+          ? fmt::format("Read-only block node '{}' cannot support read-write users", node.name())
+          : "Cannot make block node read-only, there is a writer on it");
+}
+
 // One node, whose users' permissions are what they are to be.
 Result<> Graph::refresh_node(Node& node, Undo& undo) {
   const Permission above = node.cumulative();
   TRY_OK(check_users(node));
   if ((above.needed & (kWrite | kWriteUnchanged)) != 0 && node.read_only)
-    return generic("Block node is read-only");
+    return node.turns_read_only ? writers_on(node) : generic("Block node is read-only");
   TRY_OK(node.check_permission(above));
   undo.checked.emplace_back(&node, above);
   for (const EdgePtr& edge : node.children_) {
@@ -159,6 +166,13 @@ static bool reaches(const Node& from, const Node& to) {
                              [&](const EdgePtr& edge) { return reaches(*edge->node(), to); });
 }
 
+// An active node cannot do with one that is not.
+static Result<> check_active(const Node& parent, const Node& child, const std::string& name) {
+  if (!child.inactive || parent.inactive) return ok();
+  return generic(fmt::format("Inactive '{}' can't be a {} child of active '{}'", child.name(), name,
+                             parent.name()));
+}
+
 Result<> Graph::check_cycle(const Node& parent, const Node& child, const std::string& name) const {
   if (!reaches(child, parent)) return ok();
   return generic(fmt::format("Making '{}' a {} child of '{}' would create a cycle", child.name(),
@@ -193,6 +207,7 @@ void Graph::put(Edge& edge, const NodePtr& node) {
 Result<> Graph::attach(Node& parent, const NodePtr& child, const std::string& name, Roles roles) {
   CHECK(parent.child(name) == nullptr, "a name has one child");
   TRY_OK(check_cycle(parent, *child, name));
+  TRY_OK(check_active(parent, *child, name));
   parent.children_.insert(
       parent.children_.begin(),
       std::make_unique<Edge>(&parent, nullptr, name, roles, Permission{0, kAllPermissions}));
@@ -295,6 +310,7 @@ void Graph::tell_parents(const std::vector<Edge*>& moved) {
 Result<> Graph::insert_above(const NodePtr& filter, const NodePtr& node, const std::string& name,
                              Roles roles) {
   TRY_OK(check_cycle(*filter, *node, name));
+  TRY_OK(check_active(*filter, *node, name));
   std::vector<Edge*> moved;
   for (Edge* edge : node->parents_) {
     if (edge->user() != nullptr && edge->user()->stays()) continue;
@@ -368,31 +384,6 @@ void Graph::thaw_chain(Node& top, const Node* base) {
   for (Node* at = &top; at != nullptr && at != base; at = below(*at))
     if (Edge* edge = at->child_edge(at->is_filter() ? at->filtered_name() : "backing"))
       if (edge->frozen > 0) --edge->frozen;
-}
-
-Task<Result<>> Graph::set_read_only(NodePtr node, bool read_only) {
-  if (node->read_only == read_only) co_return ok();
-  // Children that were opened with it follow it; they come first.
-  std::vector<std::pair<NodePtr, bool>> nodes;
-  for (Node* at = node.get(); at != nullptr; at = at->file()) {
-    nodes.emplace(nodes.begin(), at->shared_from_this(), at->read_only);
-    if (!at->options.contains("file") || !at->options["file"].is_object()) break;
-  }
-  for (const auto& [changed, before] : nodes) changed->read_only = read_only;
-  Result<> done = refresh({node.get()});
-  std::size_t prepared = 0;
-  for (; done && prepared < nodes.size(); ++prepared)
-    done =
-        co_await nodes[prepared].first->prepare_reopen(nodes[prepared].first->options, !read_only);
-  for (std::size_t i = 0; i < prepared; ++i)
-    if (done)
-      nodes[i].first->commit_reopen();
-    else
-      nodes[i].first->abort_reopen();
-  if (done) co_return done;
-  for (const auto& [changed, before] : nodes) changed->read_only = before;
-  CHECK(refresh({node.get()}), "what was may be again");
-  co_return done;
 }
 
 // --- drained sections ----------------------------------------------------------------------------

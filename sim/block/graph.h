@@ -17,6 +17,7 @@
 namespace sim::block {
 
 class Backend;
+struct Reopened;
 
 // Who wants to know what happens to nodes: the monitor, which turns it into events.
 class GraphObserver {
@@ -63,6 +64,7 @@ class Graph {
   Backend* find_backend(std::string_view name) const;
 
   ThrottleGroups throttle_groups;
+  std::map<std::string, std::string, std::less<>> secrets;  // by id: in the clear
 
   // --- edges.  Each either succeeds whole or changes nothing. ---
 
@@ -98,6 +100,8 @@ class Graph {
   // Makes the node writable or read-only while it runs: its driver opens the image anew.  Refused
   // where permissions of other users forbid it.
   Task<Result<>> set_read_only(NodePtr node, bool read_only);
+  // Gives nodes other options and children, all of them or none (reopen.h).
+  Task<Result<>> reopen(std::vector<Reopened> nodes);
 
   // --- drained sections ---
 
@@ -127,6 +131,7 @@ class Graph {
   Result<> check_users(const Node& node) const;
   Error conflict(const Node& node, const Edge& a, const Edge& b) const;
   void put(Edge& edge, const NodePtr& node);
+  void swap(Reopened& wanted);
   static void update_backing_blocker(Edge& edge, Node* before);
   static void tell_parents(const std::vector<Edge*>& moved);
   Task<void> close(NodePtr node);

@@ -159,6 +159,7 @@ Result<> Node::can_store_bitmap(const std::string& name, std::uint64_t /*granula
                            device_or_node_name())};
 }
 
+Result<> Node::check_reopen(const Json& /*wanted*/, bool /*writable*/) const { return ok(); }
 Task<Result<>> Node::prepare_reopen(Json /*options*/, bool /*writable*/) { co_return ok(); }
 
 Task<Result<>> Node::do_write_compressed(std::uint64_t /*offset*/, Bytes /*from*/) {

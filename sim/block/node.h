@@ -24,6 +24,7 @@
 
 namespace sim::block {
 
+class Breakpoints;
 class Graph;
 
 // What a stretch of a node is, in this layer alone.
@@ -162,9 +163,13 @@ class Node : public std::enable_shared_from_this<Node> {
   // Writes back what is cached and closes; called once, before the node goes.
   virtual Task<Result<>> close() { co_return ok(); }
 
-  // blockdev-reopen.  `options`: those of the driver that are to hold from now on, checked by the
-  // schema, defaults filled in; `writable` what the node will be.  prepare may wait and refuse;
-  // then all prepared nodes are committed or all aborted.
+  // blockdev-reopen (reopen.h).  The driver's options that reopening may change, as a list for
+  // is_listed(); nothing: the driver cannot reopen.
+  virtual std::optional<std::string_view> reopen_options() const { return std::nullopt; }
+  // Why the driver refuses its options, before anything is done.
+  virtual Result<> check_reopen(const Json& wanted, bool writable) const;
+  // `options`: those that are to hold from now on, checked by the schema; `writable` what the node
+  // will be.  prepare may wait and refuse; then all prepared nodes are committed or all aborted.
   virtual Task<Result<>> prepare_reopen(Json options, bool writable);
   virtual void commit_reopen() {}
   virtual void abort_reopen() {}
@@ -193,6 +198,7 @@ class Node : public std::enable_shared_from_this<Node> {
   DetectZeroes detect_zeroes = DetectZeroes::off;
   std::uint64_t write_threshold = 0;  // bytes; 0: none (block-set-write-threshold)
   bool implicit = false;              // a filter that a job made and nobody named
+  bool turns_read_only = false;       // in the hands of a reopen
   // The filter of a stream that has concluded: QEMU crashes when something comes to use it
   // (measured on 7.2 to 11.1).
   bool outlived_job = false;
@@ -205,6 +211,19 @@ class Node : public std::enable_shared_from_this<Node> {
   // Bitmaps of this node, oldest first; a job's own (nameless) ones too.
   std::vector<std::shared_ptr<DirtyBitmap>> bitmaps;
   std::shared_ptr<DirtyBitmap> find_bitmap(std::string_view name) const;
+
+  // The node as whose child it was opened, by options and not by name: it follows that one's.
+  std::weak_ptr<Node> opened_for;
+
+  // --- debugging (driver blkdebug) ---
+
+  // Something has happened in the driver above (QAPI: BlkdebugEvent).
+  virtual Task<void> debug_event(std::string_view event) {
+    (void)event;
+    co_return;
+  }
+  // Null if the driver has none.
+  virtual Breakpoints* breakpoints() { return nullptr; }
 
   // Op blockers.
   void block(Ops ops, Reason reason);

@@ -65,6 +65,9 @@ struct Command {
 std::span<const Command> backup_commands();
 std::span<const Command> bitmap_commands();
 std::span<const Command> blockdev_commands();
+std::span<const Command> create_commands();
+std::span<const Command> node_commands();
+std::span<const Command> reopen_commands();
 std::span<const Command> snapshot_commands();
 std::span<const Command> internal_snapshot_commands();
 std::span<const Command> vm_snapshot_commands();

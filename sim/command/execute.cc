@@ -8,12 +8,26 @@ namespace sim::command {
 
 std::vector<const Command*> all_commands() {
   std::vector<const Command*> all;
-  for (const auto area :
-       {backup_commands(), bitmap_commands(), snapshot_commands(), internal_snapshot_commands(),
-        vm_snapshot_commands(), blockdev_commands(), mirror_commands(), stream_commands(),
-        commit_commands(), job_commands(), query_commands(), transaction_commands(),
-        device_commands(), control_commands(), monitor_commands(), object_commands(),
-        run_state_commands()})
+  for (const auto area : {create_commands(),
+                          node_commands(),
+                          reopen_commands(),
+                          backup_commands(),
+                          bitmap_commands(),
+                          snapshot_commands(),
+                          internal_snapshot_commands(),
+                          vm_snapshot_commands(),
+                          blockdev_commands(),
+                          mirror_commands(),
+                          stream_commands(),
+                          commit_commands(),
+                          job_commands(),
+                          query_commands(),
+                          transaction_commands(),
+                          device_commands(),
+                          control_commands(),
+                          monitor_commands(),
+                          object_commands(),
+                          run_state_commands()})
     for (const Command& command : area) all.push_back(&command);
   std::ranges::sort(all, {}, &Command::name);
   return all;

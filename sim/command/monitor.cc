@@ -14,6 +14,12 @@ namespace sim::command {
 namespace {
 
 Task<Result<Json>> run_on(Context& context, block::Backend& backend, std::string verb) {
+  // Only what is active may be written to.
+  if (backend.node() && backend.node()->inactive && !backend.node()->read_only &&
+      (verb.starts_with("write") || verb.starts_with("discard"))) {
+    context.crash = "a write to an inactive node";
+    co_return Json("");
+  }
   const auto run = co_await hmp::run_qemu_io(backend, std::move(verb), context.standard_output);
   co_return Json(run ? "" : run.error().desc + "\r\n");
 }

@@ -64,12 +64,12 @@ Result<> add_secret(Context& context, const std::string& id, const Json& argumen
           fmt::format("understudy: property '{}' of 'secret' is not in this version", name));
   if (arguments.value("format", "raw") != "raw")
     return generic("understudy: property 'format' of 'secret' is not in this version");
-  context.secrets.emplace(id, arguments["data"].get<std::string>());
+  context.graph.secrets.emplace(id, arguments["data"].get<std::string>());
   return ok();
 }
 
 bool is_taken(const Context& context, const std::string& id) {
-  return context.graph.throttle_groups.objects.contains(id) || context.secrets.contains(id) ||
+  return context.graph.throttle_groups.objects.contains(id) || context.graph.secrets.contains(id) ||
          context.iothreads.contains(id);
 }
 
@@ -109,7 +109,7 @@ Task<Result<Json>> object_del(Context& context, Json arguments) {
               ? fmt::format("Cannot delete throttle group '{}' with active references", id)
               : fmt::format("object '{}' is in use, can not be deleted", id));
     groups.erase(group);
-  } else if (context.secrets.erase(id) == 0 && context.iothreads.erase(id) == 0) {
+  } else if (context.graph.secrets.erase(id) == 0 && context.iothreads.erase(id) == 0) {
     co_return generic(fmt::format("object '{}' not found", id));
   }
   co_return Json::object();

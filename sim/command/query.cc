@@ -4,6 +4,7 @@
 #include <array>
 #include <ranges>
 
+#include "sim/base/size.h"
 #include "sim/block/chain.h"
 #include "sim/command/vm_snapshot.h"
 
@@ -21,24 +22,29 @@ std::uint64_t discard_alignment(const block::Node& node) {
   return alignment;
 }
 
-// Of nodes without bytes 512, of files 1, of others what their children need.
+bool is_job_filter(const block::Node& node) {
+  return node.driver() == "mirror_top" || node.driver() == "commit_top";
+}
+
+// How buffers of its requests must lie in memory, at least.
 std::uint64_t memory_alignment(const block::Node& node) {
-  if (node.driver().starts_with("null-")) return 512;
+  if (is_job_filter(node)) return 512;
+  if (node.driver() == "file") return node.cache_direct ? 4_KiB : 1;
+  if (node.children().empty()) return 512;
   std::uint64_t alignment = 1;
   for (const block::EdgePtr& child : node.children())
-    alignment = std::max(alignment, memory_alignment(*child->node()));
+    if (!is_job_filter(*child->node()))  // it came later: nobody looked again
+      alignment = std::max(alignment, memory_alignment(*child->node()));
   return alignment;
 }
 
-// QAPI: BlockLimitsInfo, of regular files in the page cache (measured on 11.1).
+// QAPI: BlockLimitsInfo, of regular files (measured on 11.1).
 Json describe_limits(const block::Node& node) {
-  // These two have no child yet when QEMU looks.
-  const bool is_job_filter = node.driver() == "mirror_top" || node.driver() == "commit_top";
   Json limits = {{"max-iov", 1024},
-                 {"min-mem-alignment", is_job_filter ? 512 : memory_alignment(node)},
+                 {"min-mem-alignment", memory_alignment(node)},
                  {"opt-mem-alignment", 4096},
-                 {"request-alignment", 1}};
-  if (is_job_filter) return limits;
+                 {"request-alignment", node.request_alignment()}};
+  if (is_job_filter(node)) return limits;
   if (const std::uint64_t discard = discard_alignment(node)) limits["discard-alignment"] = discard;
   if (node.supports_backing()) limits["write-zeroes-alignment"] = node.cluster_size();
   return limits;
@@ -111,15 +117,17 @@ constexpr std::array<std::string_view, 3> kDetectZeroes = {"off", "on", "unmap"}
 
 // QAPI: BlockDeviceInfo.
 Json describe_node(const block::Node& node, bool flat) {
-  Json info = {{"node-name", node.name()},
-               {"drv", node.driver()},
-               {"ro", node.read_only},
-               {"file", node.filename()},
-               {"image", describe_image(node, !flat)},
-               {"cache", {{"writeback", true}, {"direct", false}, {"no-flush", false}}},
-               {"encrypted", false},
-               {"detect_zeroes", kDetectZeroes[static_cast<std::size_t>(node.detect_zeroes)]},
-               {"write_threshold", 0}};
+  Json info = {
+      {"node-name", node.name()},
+      {"drv", node.driver()},
+      {"ro", node.read_only},
+      {"file", node.filename()},
+      {"image", describe_image(node, !flat)},
+      {"cache",
+       {{"writeback", true}, {"direct", node.cache_direct}, {"no-flush", node.cache_no_flush}}},
+      {"encrypted", node.is_encrypted()},
+      {"detect_zeroes", kDetectZeroes[static_cast<std::size_t>(node.detect_zeroes)]},
+      {"write_threshold", 0}};
   for (const char* limit : {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"})
     info[limit] = 0;
   const Profile& profile = node.graph().profile();

@@ -1,13 +1,15 @@
 // Driver `blkdebug`: passes requests on, or fails them by rules.
 //
 // Source: QAPI's BlockdevOptionsBlkdebug.  Events that nothing raises here are refused by name, as
-// are breakpoints, limits and permissions.
+// are breakpoints and configuration files that say anything.  Limits are checked and shown, and
+// change nothing that can be seen.
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 
+#include "sim/base/qdict_text.h"
 #include "sim/base/text.h"
 #include "sim/block/filter.h"
 #include "sim/driver/open.h"
@@ -59,9 +61,21 @@ class Blkdebug final : public block::FilterNode {
     const std::string below = filtered()->exact_filename();
     return below.empty() ? below : "blkdebug::" + below;
   }
+  std::optional<std::string_view> reopen_options() const override { return ""; }
   Json open_options() const override {
     Json result = FilterNode::open_options();
-    result.update(shown_);
+    result.update(qdict_flatten(shown_));
+    return result;
+  }
+  std::uint64_t request_alignment() const override {
+    const auto align = options.value("align", std::uint64_t{0});
+    return align != 0 ? align : FilterNode::request_alignment();
+  }
+  block::Permission child_permission(const block::Edge& child,
+                                     block::Permission above) const override {
+    block::Permission result = FilterNode::child_permission(child, above);
+    result.needed |= permissions_of("take-child-perms");
+    result.shared &= ~permissions_of("unshare-child-perms");
     return result;
   }
   Task<Result<block::Status>> status(std::uint64_t offset, std::uint64_t length) override {
@@ -99,6 +113,18 @@ class Blkdebug final : public block::FilterNode {
   }
 
  private:
+  block::Permissions permissions_of(const char* name) const {
+    block::Permissions found = 0;
+    if (shown_.contains(name))
+      for (const Json& given : shown_[name])
+        for (const auto& [word, bit] : {std::pair{"consistent-read", block::kConsistentRead},
+                                        std::pair{"write", block::kWrite},
+                                        std::pair{"write-unchanged", block::kWriteUnchanged},
+                                        std::pair{"resize", block::kResize}})
+          if (given == word) found |= bit;
+    return found;
+  }
+
   // The rules of an event replace those that were in force, if there are any in this state.
   void raise(std::string_view event) {
     std::vector<std::size_t> found;
@@ -163,6 +189,50 @@ Result<Rule> read_rule(const Json& given) {
   return rule;
 }
 
+// What requests are cut and rounded to: multiples of `align`, or of the best size.
+Result<> check_limits(const Json& options, const Profile& profile) {
+  TRY_OK(check_sizes(
+      options,
+      {"align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard"},
+      profile));
+  const auto value = [&](const char* name) { return options.value(name, std::uint64_t{0}); };
+  const auto refuse = [&](const char* name) {
+    return Error{ErrorClass::generic,
+                 fmt::format("Cannot meet constraints with {} {}", name, value(name))};
+  };
+  const std::uint64_t align = std::max<std::uint64_t>(value("align"), 1);
+  if (align >= INT32_MAX || (align & (align - 1)) != 0) return refuse("align");
+  for (const auto& [name, best] :
+       {std::pair{"max-transfer", ""}, std::pair{"opt-write-zero", ""},
+        std::pair{"max-write-zero", "opt-write-zero"}, std::pair{"opt-discard", ""},
+        std::pair{"max-discard", "opt-discard"}}) {
+    const std::uint64_t unit = std::max(*best != 0 ? value(best) : 0, align);
+    if (value(name) >= INT32_MAX || value(name) % unit != 0) return refuse(name);
+  }
+  return ok();
+}
+
+// One that says nothing is taken.
+Result<> check_config(block::Graph& graph, const Json& options) {
+  if (!options.contains("config")) return ok();
+  const std::string name = options["config"].get<std::string>();
+  auto opened = graph.files().open(name, storage::Access::read_only);
+  if (!opened) return os_error(opened.error().number, "Could not read blkdebug config file");
+  if ((*opened)->size() == 0) return ok();
+  return Error{ErrorClass::generic,
+               "understudy: configuration files of driver 'blkdebug' are not in this version"};
+}
+
+Result<> check_options(block::Graph& graph, const Json& options) {
+  // An empty list is an option that nobody takes.
+  for (const char* name : {"take-child-perms", "unshare-child-perms"})
+    if (options.contains(name) && options[name].empty())
+      return Error{ErrorClass::generic,
+                   fmt::format("Block protocol 'blkdebug' doesn't support the option '{}'", name)};
+  TRY_OK(check_config(graph, options));
+  return check_limits(options, graph.profile());
+}
+
 }  // namespace
 
 Task<Result<block::NodePtr>> open_blkdebug(block::Graph& graph, Common common, Json options) {
@@ -177,11 +247,16 @@ Task<Result<block::NodePtr>> open_blkdebug(block::Graph& graph, Common common, J
     }
     if (!options[kind].empty()) shown[kind] = options[kind];
   }
+  for (const char* name : {"config", "align", "max-transfer", "opt-write-zero", "max-write-zero",
+                           "opt-discard", "max-discard", "take-child-perms", "unshare-child-perms"})
+    if (options.contains(name)) shown[name] = options[name];
+  CO_TRY_OK(check_options(graph, options));
   CO_TRY(const block::NodePtr image,
          co_await open_child(graph, options["image"], common.for_children));
   auto node =
       std::make_shared<Blkdebug>(graph, std::move(common.name), std::move(rules), std::move(shown));
   node->read_only = common.read_only;
+  node->inactive = common.inactive;
   CO_TRY_OK(graph.attach(*node, image, "image", block::kFiltered | block::kPrimary));
   co_return node;
 }

@@ -193,6 +193,7 @@ Task<Result<NodePtr>> open_copy_before_write(block::Graph& graph, Common common,
   CO_TRY_OK(settle(graph, common));
   auto node = std::make_shared<CopyBeforeWrite>(graph, std::move(common.name), "copy-before-write");
   node->read_only = common.read_only;
+  node->inactive = common.inactive;
   CO_TRY_OK(graph.attach(*node, source, "file", block::kFiltered | block::kPrimary));
   auto target = co_await open_child(graph, options["target"], common.for_children);
   Result<> done = ok();
@@ -264,6 +265,7 @@ Task<Result<NodePtr>> open_snapshot_access(block::Graph& graph, Common common, J
   CO_TRY_OK(settle(graph, common));
   auto node = std::make_shared<SnapshotAccess>(graph, std::move(common.name));
   node->read_only = common.read_only;
+  node->inactive = common.inactive;
   CO_TRY_OK(graph.attach(*node, source, "file", block::kData | block::kPrimary));
   co_return node;
 }

@@ -55,6 +55,7 @@ Task<Result<block::NodePtr>> open_copy_on_read(block::Graph& graph, Common commo
   CO_TRY_OK(settle(graph, common));
   auto node = std::make_shared<CopyOnRead>(graph, std::move(common.name));
   node->read_only = common.read_only;
+  node->inactive = common.inactive;
   CO_TRY_OK(graph.attach(*node, file, "file", block::kFiltered | block::kPrimary));
   if (options.contains("bottom")) {
     const std::string& name = options["bottom"].get_ref<const std::string&>();

@@ -24,6 +24,7 @@ class FileNode final : public block::Node {
         locks_(locks) {}
 
   std::uint64_t size() const override { return align_up(storage_->size(), 512); }
+  std::uint64_t request_alignment() const override { return cache_direct ? 4096 : 1; }
   std::string exact_filename() const override { return path_; }
   Json open_options() const override { return {{"driver", "file"}, {"filename", path_}}; }
   std::shared_ptr<storage::Storage> storage() const override { return storage_; }
@@ -35,6 +36,9 @@ class FileNode final : public block::Node {
   }
   void describe_image(Json& image) const override { image["actual-size"] = storage_->allocated(); }
 
+  std::optional<std::string_view> reopen_options() const override {
+    return "x-check-cache-dropped";
+  }
   Task<Result<>> prepare_reopen(Json /*options*/, bool writable) override {
     auto opened = graph().files().open(
         path_, writable ? storage::Access::read_write : storage::Access::read_only);

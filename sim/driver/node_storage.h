@@ -1,15 +1,20 @@
-// The bytes beneath a format driver, read and written through its file child: for children that do
-// not pass on a Storage of their own (Node::storage()).
+// The bytes of nodes, as a Storage: their own (Node::storage()), or what they are read and written
+// as.
 
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "sim/block/node.h"
 
 namespace sim::driver {
 
-// What `parent` (which outlives it) has as its child "file" at the time of each request.
-std::shared_ptr<storage::Storage> storage_through_file(block::Node& parent);
+// The bytes of that child of `parent`, which outlives it; if they are not the child's own, of what
+// is the child at the time of each request.
+std::shared_ptr<storage::Storage> storage_through(block::Node& parent, std::string child);
+
+// The same for a node by itself, which it keeps.
+std::shared_ptr<storage::Storage> storage_of(const block::NodePtr& node);
 
 }  // namespace sim::driver

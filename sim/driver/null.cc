@@ -33,6 +33,7 @@ class NullNode final : public block::Node {
     result["driver"] = driver();
     return result;
   }
+  std::optional<std::string_view> reopen_options() const override { return ""; }
   // Whatever is asked: nothing is allocated, unless it is known to be zeroes.
   Task<Result<block::Status>> status(std::uint64_t, std::uint64_t length) override {
     co_return block::Status{length, zeroes_, zeroes_};
@@ -80,6 +81,7 @@ Task<Result<block::NodePtr>> open_null(block::Graph& graph, Common common, Json 
     co_return Error{ErrorClass::generic, "latency-ns is invalid"};
   auto node = std::make_shared<NullNode>(graph, std::move(common.name), options);
   node->read_only = common.read_only;
+  node->inactive = common.inactive;
   co_return node;
 }
 

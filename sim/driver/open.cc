@@ -17,9 +17,13 @@ using block::NodePtr;
 static constexpr std::string_view kOtherDrivers =
     "blklogwrites|blkreplay|blkverify|bochs|cloop|compress|dmg|ftp|ftps|gluster|"
     "host_cdrom|host_device|http|https|io_uring|iscsi|luks|nbd|nfs|nvme|nvme-io_uring|parallels|"
-    "preallocate|qcow|qed|quorum|rbd|replication|ssh|vdi|vhdx|vmdk|vpc|vvfat";
+    "qcow|qed|quorum|rbd|replication|ssh|vdi|vhdx|vmdk|vpc|vvfat";
 
 bool is_other_driver(std::string_view name) { return is_listed(kOtherDrivers, name); }
+
+bool is_protocol(const block::Node& node) {
+  return node.children().empty() || node.driver() == "blkdebug";
+}
 
 // A driver and those of its options (QAPI: BlockdevOptions…) that are simulated, or that change
 // nothing that can be seen (caches' sizes, how files are read).
@@ -29,25 +33,43 @@ struct Driver {
   Open open;
 };
 static constexpr std::string_view kCommonOptions =
-    "driver|node-name|discard|cache|read-only|auto-read-only|force-share|detect-zeroes";
+    "driver|node-name|active|discard|cache|read-only|auto-read-only|force-share|detect-zeroes";
 static constexpr std::array kDrivers = {
-    Driver{"blkdebug", "image|inject-error|set-state", open_blkdebug},
+    Driver{"blkdebug",
+           "image|inject-error|set-state|config|align|max-transfer|opt-write-zero|max-write-zero|"
+           "opt-discard|max-discard|take-child-perms|unshare-child-perms",
+           open_blkdebug},
     Driver{"copy-on-read", "file|bottom", open_copy_on_read},
     Driver{"copy-before-write", "file|target|bitmap|on-cbw-error|min-cluster-size",
            open_copy_before_write},
-    Driver{"file", "filename|locking|aio|aio-max-batch|drop-cache", open_file},
+    Driver{"file", "filename|locking|aio|aio-max-batch|drop-cache|x-check-cache-dropped",
+           open_file},
     Driver{"null-aio", "size|latency-ns|read-zeroes", open_null},
     Driver{"null-co", "size|latency-ns|read-zeroes", open_null},
+    Driver{"preallocate", "file|prealloc-align|prealloc-size", open_preallocate},
     Driver{"raw", "file|offset|size", open_raw},
     Driver{"qcow2",
            "file|backing|cache-size|l2-cache-size|l2-cache-entry-size|refcount-cache-size|"
-           "cache-clean-interval|pass-discard-request",
+           "cache-clean-interval|pass-discard-request|pass-discard-snapshot|pass-discard-other|"
+           "overlap-check|lazy-refcounts|encrypt|data-file",
            open_qcow2},
     Driver{"snapshot-access", "file", open_snapshot_access},
     Driver{"throttle", "file|throttle-group", open_throttle},
 };
 
 static Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
+
+Result<> check_sizes(const Json& options, std::initializer_list<const char*> names,
+                     const Profile& profile) {
+  for (const char* name : names)
+    if (options.contains(name) && options[name] < 0)
+      return generic(
+          profile.bad_size_says_range
+              ? fmt::format("Value '{}' is out of range for parameter '{}'",
+                            options[name].get<std::int64_t>(), name)
+              : fmt::format("Parameter '{}' expects a non-negative number below 2^64", name));
+  return ok();
+}
 
 Result<> settle(Graph& graph, Common& common) {
   if (common.refusal) return *common.refusal;
@@ -60,6 +82,7 @@ static Common common_of(const Graph& graph, const Json& options, const Inherited
   common.name = options.value("node-name", "");
   common.read_only = options.value("read-only", inherited.read_only);
   common.auto_read_only = options.value("auto-read-only", inherited.auto_read_only);
+  common.inactive = !options.value("active", true);
   const Json cache = options.value("cache", Json::object());
   common.for_children = {.read_only = common.read_only,
                          .auto_read_only = common.auto_read_only,
@@ -81,6 +104,7 @@ static Common common_of(const Graph& graph, const Json& options, const Inherited
 static void set_common(block::Node& node, const Common& common, const Json& options,
                        const Inherited& inherited) {
   node.read_only = common.read_only;
+  node.inactive = common.inactive;
   node.auto_read_only = common.auto_read_only;
   node.cache_direct = common.for_children.cache_direct;
   node.cache_no_flush = common.for_children.cache_no_flush;
@@ -117,6 +141,10 @@ Task<Result<NodePtr>> open_node(Graph& graph, Json options, bool root, Inherited
   CO_TRY(const NodePtr node, co_await driver->open(graph, common, options));
   set_common(*node, common, options, inherited);
   if (!graph.find(node->name())) graph.add(node);
+  for (const block::EdgePtr& edge : node->children()) {
+    const auto given = options.find(edge->name());
+    if (given == options.end() || given->is_object()) (*edge)->opened_for = node;
+  }
   co_return node;
 }
 

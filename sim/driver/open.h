@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 
@@ -31,6 +32,7 @@ struct Common {
   std::string name;  // empty until settle(): to be made
   bool read_only = false;
   bool auto_read_only = false;
+  bool inactive = false;
   Inherited for_children;
   // Why the options common to all drivers are refused.
   std::optional<Error> refusal;
@@ -52,6 +54,12 @@ Task<Result<block::NodePtr>> open_snapshot_access(block::Graph& graph, Common co
 // else: the options common to all drivers, and the name, which is the node's from here on.
 Result<> settle(block::Graph& graph, Common& common);
 
+// The filter `preallocate`.
+Task<Result<block::NodePtr>> open_preallocate(block::Graph& graph, Common common, Json options);
+
+// x-blockdev-amend of a node of that driver (QAPI: BlockdevAmendOptionsQcow2).
+Task<Result<>> amend_qcow2(block::NodePtr node, Json options, bool force);
+
 // Opens the child that `reference` names (a node name) or describes (options).
 Task<Result<block::NodePtr>> open_child(block::Graph& graph, Json reference, Inherited inherited);
 
@@ -62,6 +70,13 @@ Task<Result<block::NodePtr>> open_backing_of(block::Graph& graph, const block::N
 
 // The format of an image that nobody named: "qcow2" by its magic bytes, else "raw".
 Task<Result<std::string>> probe_format(block::Graph& graph, std::string filename);
+
+// Refuses those of the options named that are integers below 0 and taken as sizes.
+Result<> check_sizes(const Json& options, std::initializer_list<const char*> names,
+                     const Profile& profile);
+
+// True for a node whose name leads to it whatever format it is opened as.
+bool is_protocol(const block::Node& node);
 
 // True for a driver that QEMU 7.2 has (QAPI: BlockdevDriver) and this version has not.
 bool is_other_driver(std::string_view name);

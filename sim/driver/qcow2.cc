@@ -12,6 +12,10 @@
 #include "sim/driver/node_storage.h"
 #include "sim/driver/open.h"
 #include "sim/driver/qcow2_bitmaps.h"
+#include "sim/driver/qcow2_options.h"
+#include "sim/qcow2/amend.h"
+#include "sim/qcow2/describe.h"
+#include "sim/qcow2/encryption.h"
 
 namespace sim::driver {
 
@@ -48,14 +52,12 @@ std::string directory_of(const std::string& path) {
 class Qcow2Node final : public block::Node {
  public:
   Qcow2Node(block::Graph& graph, std::string name) : Node(graph, std::move(name), "qcow2") {}
-  // Where the image lies.
-  std::shared_ptr<storage::Storage> bytes() {
-    auto own = file()->storage();
-    return own != nullptr ? own : storage_through_file(*this);
-  }
-  void set_image(std::unique_ptr<qcow2::Image> image) { image_ = std::move(image); }
+  // Opens the image that lies in `file`, with the data in the child "data-file" if there is one.
+  Task<Result<>> open_image(Json options, bool writable);
+  Task<Result<>> amend(Json encrypt, bool force);
 
   bool is_format() const override { return true; }
+  bool is_encrypted() const override { return luks_.has_value(); }
   bool supports_compression() const override { return true; }
   bool supports_backing() const override { return true; }
   Task<Result<>> close() override { return close_image(); }
@@ -97,7 +99,7 @@ class Qcow2Node final : public block::Node {
   Task<Result<>> activate() override;
 
   std::string exact_filename() const override {
-    return has_auto_backing() ? file()->exact_filename() : std::string();
+    return has_auto_backing() && is_protocol(*file()) ? file()->exact_filename() : std::string();
   }
   Json open_options() const override {
     Json result = Node::open_options();
@@ -108,21 +110,20 @@ class Qcow2Node final : public block::Node {
     return result;
   }
 
+  std::optional<std::string_view> reopen_options() const override { return kQcow2ReopenOptions; }
+  Result<> check_reopen(const Json& wanted, bool /*writable*/) const override {
+    return check_qcow2_options(wanted, image_->header(), graph().profile());
+  }
   // The same image, opened anew.  Nothing else uses it meanwhile: the node is drained.
-  Task<Result<>> prepare_reopen(Json /*options*/, bool writable) override {
+  Task<Result<>> prepare_reopen(Json options, bool writable) override {
+    before_ = {std::move(opened_with_), image_->writable()};
     CO_TRY_OK(co_await close_image());
-    auto opened = co_await qcow2::Image::open(world(), bytes(), writable);
-    if (!opened) {
-      auto back = co_await qcow2::Image::open(world(), bytes(), !writable);
-      if (back) image_ = *std::move(back);
-      backing_changed();
-      co_return std::move(opened).error();
-    }
-    image_ = *std::move(opened);
+    Result<> opened = co_await open_image(std::move(options), writable);
+    if (!opened) (void)co_await open_image(before_.first, before_.second);
     for (const auto& bitmap : bitmaps)
       if (bitmap->persistent) bitmap->read_only = !writable;
     backing_changed();
-    co_return ok();
+    co_return opened;
   }
 
   void backing_changed() override {
@@ -142,14 +143,11 @@ class Qcow2Node final : public block::Node {
   void describe_image(Json& image) const override {
     const qcow2::Header& header = image_->header();
     image["cluster-size"] = image_->cluster_size();
-    image["format-specific"] = {{"type", "qcow2"},
-                                {"data",
-                                 {{"compat", "1.1"},
-                                  {"compression-type", "zlib"},
-                                  {"lazy-refcounts", false},
-                                  {"refcount-bits", 16},
-                                  {"corrupt", false},
-                                  {"extended-l2", false}}}};
+    image["dirty-flag"] = header.is_dirty();
+    Json data = qcow2::describe(*image_);
+    if (luks_) data["encrypt"] = qcow2::describe_encryption(luks_);
+    if (luks_) image["encrypted"] = true;
+    image["format-specific"] = {{"type", "qcow2"}, {"data", std::move(data)}};
     if (header.backing_file.empty()) return;
     image["backing-filename"] = header.backing_file;
     image["full-backing-filename"] =
@@ -200,7 +198,57 @@ class Qcow2Node final : public block::Node {
   std::unique_ptr<qcow2::Image> image_;
   // Deleted while the image could not be written to: QEMU has forgotten them (5.2 to 11.1).
   std::set<std::string, std::less<>> lost_snapshots_;
+  std::optional<crypto::LuksHeader> luks_;
+  Json opened_with_;
+  std::pair<Json, bool> before_;  // options, and whether it was writable
 };
+
+Task<Result<>> Qcow2Node::open_image(Json options, bool writable) {
+  const auto bytes = storage_through(*this, "file");
+  CO_TRY(const qcow2::Header header, co_await qcow2::read_header(*bytes, writable));
+  CO_TRY_OK(check_qcow2_options(options, header, graph().profile()));
+  CO_TRY(luks_, co_await qcow2::read_luks(*bytes, header));
+  qcow2::OpenOptions how{.writable = writable, .lax = true};
+  CO_TRY(how.cipher, co_await unlock_qcow2(graph(), options, *bytes, header));
+  if (child("data-file") != nullptr) how.data_file = storage_through(*this, "data-file");
+  if (options.contains("lazy-refcounts"))
+    how.lazy_refcounts = options["lazy-refcounts"].get<bool>();
+  CO_TRY(image_, co_await qcow2::Image::open(world(), bytes, std::move(how)));
+  opened_with_ = std::move(options);
+  co_return ok();
+}
+
+// QAPI: QCryptoBlockAmendOptionsLUKS, with the secrets themselves.
+Result<qcow2::AmendOptions::Key> read_key(const block::Graph& graph, const Json& given,
+                                          bool force) {
+  qcow2::AmendOptions::Key key{.activate = given["state"] == "active", .force = force};
+  for (const auto& [name, into] :
+       {std::pair{"new-secret", &key.new_secret}, std::pair{"old-secret", &key.old_secret}})
+    if (given.contains(name)) {
+      TRY(*into, find_secret(graph, given[name].get<std::string>()));
+    }
+  if (given.contains("keyslot")) key.keyslot = given["keyslot"].get<int>();
+  return key;
+}
+
+Task<Result<>> Qcow2Node::amend(Json encrypt, bool force) {
+  if (!luks_) co_return Error{ErrorClass::generic, "image is not encrypted, can't amend"};
+  CO_TRY(qcow2::AmendOptions::Key key, read_key(graph(), encrypt, force));
+  const std::string unlocks =
+      encrypt.value("secret", opened_with_["encrypt"]["key-secret"].get<std::string>());
+  std::string passphrase;
+  if (key.activate) {
+    CO_TRY(passphrase, find_secret(graph(), unlocks));
+  }
+  const auto bytes = storage_through(*this, "file");
+  CO_TRY_OK(co_await qcow2::amend_key(*bytes, image_->header(), std::move(key),
+                                      std::move(passphrase), [this](MutableBytes into) {
+                                        for (std::byte& byte : into)
+                                          byte = static_cast<std::byte>(world().rng.below(256));
+                                      }));
+  CO_TRY(luks_, co_await qcow2::read_luks(*bytes, image_->header()));
+  co_return ok();
+}
 
 // --- internal snapshots
 
@@ -268,7 +316,7 @@ Task<Result<>> Qcow2Node::close_image() {
 }
 
 Task<Result<>> Qcow2Node::open_again(bool writable) {
-  CO_TRY(image_, co_await qcow2::Image::open(world(), bytes(), writable));
+  CO_TRY_OK(co_await open_image(opened_with_, writable));
   backing_changed();
   co_return ok();
 }
@@ -291,12 +339,25 @@ Error about_backing(Error error) {
   return error;
 }
 
-Task<Result<>> open_image(block::Graph& graph, Qcow2Node& node, bool force_share, Json options) {
-  CO_TRY(std::unique_ptr<qcow2::Image> image,
-         co_await qcow2::Image::open(graph.world(), node.bytes(), !node.read_only));
-  const qcow2::Header header = image->header();
-  node.set_auto_backing(header.backing_file);
-  node.set_image(std::move(image));
+// The data's own file, if the image or the options say that there is one.
+Task<Result<>> open_data_file(block::Graph& graph, Qcow2Node& node, Common common, Json options) {
+  CO_TRY(const qcow2::Header header,
+         co_await qcow2::read_header(*storage_through(node, "file"), !node.read_only));
+  CO_TRY_OK(check_qcow2_options(options, header, graph.profile()));
+  Json reference = options.value("data-file", Json());
+  if (reference.is_null() && header.has_data_file() && !header.data_file.empty())
+    reference = {{"driver", "file"}, {"filename", header.data_file}};
+  if (reference.is_null()) co_return ok();  // without it Image::open() refuses what needs it
+  CO_TRY(const block::NodePtr data,
+         co_await open_child(graph, std::move(reference), common.for_children));
+  co_return graph.attach(node, data, "data-file", block::kData);
+}
+
+Task<Result<>> open_image(block::Graph& graph, Qcow2Node& node, Common common, Json options) {
+  const bool force_share = common.for_children.force_share;
+  CO_TRY_OK(co_await open_data_file(graph, node, std::move(common), options));
+  CO_TRY_OK(co_await node.open_image(options, !node.read_only));
+  node.set_auto_backing(node.header_backing_file());
   CO_TRY_OK(co_await node.load_bitmaps());
   block::NodePtr backing;
   const auto given = options.find("backing");
@@ -345,16 +406,21 @@ Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, Common common, Json
   CO_TRY_OK(settle(graph, common));
   auto node = std::make_shared<Qcow2Node>(graph, std::move(common.name));
   node->read_only = common.read_only;
+  node->inactive = common.inactive;
   CO_TRY_OK(graph.attach(*node, file, "file", block::kImage));
   graph.add(node);  // its own backing file may be asked to be itself
-  if (Result<> opened =
-          co_await open_image(graph, *node, common.for_children.force_share, std::move(options));
-      !opened) {
+  if (Result<> opened = co_await open_image(graph, *node, common, std::move(options)); !opened) {
     graph.forget(node);
+    graph.detach(*node, "data-file");
     graph.detach(*node, "file");
     co_return std::move(opened).error();
   }
   co_return node;
+}
+
+Task<Result<>> amend_qcow2(block::NodePtr node, Json options, bool force) {
+  if (!options.contains("encrypt")) co_return ok();
+  co_return co_await dynamic_cast<Qcow2Node&>(*node).amend(options["encrypt"], force);
 }
 
 }  // namespace sim::driver

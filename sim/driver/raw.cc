@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <tuple>
 
 #include "sim/driver/open.h"
 
@@ -18,13 +19,15 @@ class RawNode final : public block::Node {
       : Node(graph, std::move(name), "raw"), offset_(offset), size_(size) {}
 
   bool is_format() const override { return true; }
-  std::uint64_t size() const override { return size_ ? *size_ : file()->size() - offset_; }
+  std::uint64_t size() const override {
+    return size_ ? *size_ : align_up(file()->size() - offset_, 512);
+  }
   bool is_whole() const { return offset_ == 0 && !size_; }
   std::shared_ptr<storage::Storage> storage() const override {
     return is_whole() ? file()->storage() : nullptr;
   }
   std::string exact_filename() const override {
-    return is_whole() ? file()->exact_filename() : std::string();
+    return is_whole() && is_protocol(*file()) ? file()->exact_filename() : std::string();
   }
   Json open_options() const override {
     Json result = Node::open_options();
@@ -35,6 +38,19 @@ class RawNode final : public block::Node {
   std::uint64_t cluster_size() const override { return file()->cluster_size(); }
   Task<Result<block::Status>> status(std::uint64_t offset, std::uint64_t length) override {
     return file()->status(offset_ + offset, length);
+  }
+  std::optional<std::string_view> reopen_options() const override { return "offset|size"; }
+  Result<> check_reopen(const Json& wanted, bool writable) const override;
+  Task<Result<>> prepare_reopen(Json options, bool /*writable*/) override {
+    before_ = {offset_, size_};
+    read_stretch(options);
+    co_return ok();
+  }
+  void abort_reopen() override { std::tie(offset_, size_) = before_; }
+  void read_stretch(const Json& options) {
+    offset_ = options.value("offset", std::uint64_t{0});
+    size_.reset();
+    if (options.contains("size")) size_ = options["size"].get<std::uint64_t>();
   }
   // It has no structures of its own: needs of its file just what its users need.
   block::Permission child_permission(const block::Edge& child,
@@ -72,6 +88,7 @@ class RawNode final : public block::Node {
  private:
   std::uint64_t offset_;
   std::optional<std::uint64_t> size_;
+  std::pair<std::uint64_t, std::optional<std::uint64_t>> before_;
 };
 
 Result<> check_stretch(const block::Node& file, std::uint64_t offset,
@@ -91,9 +108,17 @@ Result<> check_stretch(const block::Node& file, std::uint64_t offset,
   return ok();
 }
 
+Result<> RawNode::check_reopen(const Json& wanted, bool /*writable*/) const {
+  TRY_OK(check_sizes(wanted, {"offset", "size"}, graph().profile()));
+  std::optional<std::uint64_t> size;
+  if (wanted.contains("size")) size = wanted["size"].get<std::uint64_t>();
+  return check_stretch(*file(), wanted.value("offset", std::uint64_t{0}), size);
+}
+
 }  // namespace
 
 Task<Result<block::NodePtr>> open_raw(block::Graph& graph, Common common, Json options) {
+  CO_TRY_OK(check_sizes(options, {"offset", "size"}, graph.profile()));
   CO_TRY(const block::NodePtr file,
          co_await open_child(graph, options["file"], common.for_children));
   CO_TRY_OK(settle(graph, common));
@@ -102,6 +127,7 @@ Task<Result<block::NodePtr>> open_raw(block::Graph& graph, Common common, Json o
   if (options.contains("size")) size = options["size"].get<std::uint64_t>();
   auto node = std::make_shared<RawNode>(graph, std::move(common.name), offset, size);
   node->read_only = common.read_only;
+  node->inactive = common.inactive;
   const block::Roles roles =
       offset == 0 && !size ? block::kFiltered | block::kPrimary : block::kData | block::kPrimary;
   CO_TRY_OK(graph.attach(*node, file, "file", roles));

@@ -32,12 +32,24 @@ class Throttle final : public block::FilterNode {
   }
   void drain_end_driver() override { passes_ = false; }
 
+  std::optional<std::string_view> reopen_options() const override { return "throttle-group"; }
+  Result<> check_reopen(const Json& wanted, bool /*writable*/) const override {
+    return find_group(wanted["throttle-group"].get<std::string>());
+  }
+  Task<Result<>> prepare_reopen(Json options, bool /*writable*/) override {
+    before_ = group_name_;
+    co_return set_group(options["throttle-group"].get<std::string>());
+  }
+  void abort_reopen() override { CHECK(set_group(before_), "it is in use"); }
+
+  Result<> find_group(const std::string& name) const {
+    if (graph().throttle_groups.objects.contains(name)) return ok();
+    return Error{ErrorClass::generic, fmt::format("Throttle group '{}' does not exist", name)};
+  }
   Result<> set_group(const std::string& name) {
-    const auto found = graph().throttle_groups.objects.find(name);
-    if (found == graph().throttle_groups.objects.end())
-      return Error{ErrorClass::generic, fmt::format("Throttle group '{}' does not exist", name)};
+    TRY_OK(find_group(name));
     group_name_ = name;
-    group_ = found->second;
+    group_ = graph().throttle_groups.objects.find(name)->second;
     return ok();
   }
 
@@ -65,7 +77,7 @@ class Throttle final : public block::FilterNode {
   }
 
  private:
-  std::string group_name_;
+  std::string group_name_, before_;
   std::shared_ptr<block::ThrottleGroup> group_;
   bool passes_ = false;
 };
@@ -78,6 +90,7 @@ Task<Result<block::NodePtr>> open_throttle(block::Graph& graph, Common common, J
   CO_TRY_OK(settle(graph, common));
   auto node = std::make_shared<Throttle>(graph, std::move(common.name), "", nullptr);
   node->read_only = common.read_only;
+  node->inactive = common.inactive;
   CO_TRY_OK(graph.attach(*node, file, "file", block::kFiltered | block::kPrimary));
   if (auto grouped = node->set_group(options["throttle-group"].get<std::string>()); !grouped) {
     graph.detach(*node, "file");

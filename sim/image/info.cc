@@ -9,6 +9,7 @@
 #include "sim/base/text.h"
 #include "sim/image/open.h"
 #include "sim/image/texts.h"
+#include "sim/qcow2/describe.h"
 #include "sim/qcow2/encryption.h"
 
 namespace sim::image {
@@ -30,69 +31,6 @@ constexpr std::array<std::string_view, 27> kPrintOrder = {"compat",         "com
                                                           "payload-offset", "master-key-iters",
                                                           "data-file-raw",  "corrupt",
                                                           "extended-l2"};
-
-Json bitmaps_json(const std::vector<qcow2::BitmapInfo>& bitmaps) {
-  Json list = Json::array();
-  for (const qcow2::BitmapInfo& bitmap : bitmaps) {
-    Json flags = Json::array();
-    if (bitmap.in_use) flags.push_back("in-use");
-    if (bitmap.enabled) flags.push_back("auto");
-    list.push_back({{"name", bitmap.name},
-                    {"granularity", bitmap.granularity()},
-                    {"flags", std::move(flags)}});
-  }
-  return list;
-}
-
-Json slots_json(const crypto::LuksHeader& luks) {
-  Json list = Json::array();
-  for (const crypto::LuksSlot& slot : luks.slots) {
-    Json entry = {{"active", slot.active},
-                  {"key-offset", slot.material_sector * crypto::SectorCipher::kSector}};
-    if (slot.active) {
-      entry["iters"] = slot.iterations;
-      entry["stripes"] = crypto::luks::kStripes;
-    }
-    list.push_back(std::move(entry));
-  }
-  return list;
-}
-
-// QAPI: ImageInfoSpecificQCow2Encryption.
-Json encrypt_json(const std::optional<crypto::LuksHeader>& luks) {
-  if (!luks) return {{"format", "aes"}};
-  const crypto::CipherSpec& cipher = luks->cipher;
-  Json encrypt = {{"format", "luks"},
-                  {"cipher-alg", cipher.algorithm},
-                  {"cipher-mode", cipher.mode},
-                  {"ivgen-alg", cipher.ivgen},
-                  {"hash-alg", luks->hash->name()},
-                  {"payload-offset", luks->payload_sector * crypto::SectorCipher::kSector},
-                  {"master-key-iters", luks->iterations},
-                  {"uuid", luks->uuid},
-                  {"slots", slots_json(*luks)}};
-  if (cipher.ivgen == "essiv") encrypt["ivgen-hash-alg"] = cipher.ivgen_hash;
-  return encrypt;
-}
-
-// QAPI: ImageInfoSpecificQCow2.
-Json qcow2_json(const qcow2::Image& image) {
-  const qcow2::Header& header = image.header();
-  Json data = {{"compat", header.version < 3 ? "0.10" : "1.1"},
-               {"compression-type", header.compression_type == 0 ? "zlib" : "zstd"},
-               {"refcount-bits", std::uint64_t{1} << header.refcount_order}};
-  if (header.version >= 3) {
-    data["lazy-refcounts"] = header.has_lazy_refcounts();
-    data["corrupt"] = header.is_corrupt();
-    data["extended-l2"] = header.has_extended_l2();
-    if (!image.bitmaps().empty()) data["bitmaps"] = bitmaps_json(image.bitmaps());
-    if (header.has_data_file()) {
-      data["data-file"] = header.data_file;
-      data["data-file-raw"] = header.has_raw_data_file();
-    }
-  }
-  return data;
-}
 
 // Members of a dictionary in qemu-img's order, "key: value" with four blanks for each level.
 std::string dump(const Json& value, std::size_t level);
@@ -149,10 +87,10 @@ Task<Result<Json>> image_info(Layer& layer) {
     if (!header.backing_format.empty()) info["backing-filename-format"] = header.backing_format;
   }
   if (!image->snapshots().empty()) info["snapshots"] = nullptr;
-  Json specific = qcow2_json(*image);
+  Json specific = qcow2::describe(*image);
   if (header.crypt_method != 0) {
     CO_TRY(const auto luks, co_await qcow2::read_luks(*layer.file(), header));
-    specific["encrypt"] = encrypt_json(luks);
+    specific["encrypt"] = qcow2::describe_encryption(luks);
   }
   info["format-specific"] = {{"type", "qcow2"}, {"data", std::move(specific)}};
   co_return info;

@@ -1,5 +1,5 @@
 // One piece of work as a job without READY and without BLOCK_JOB_… events: blockdev-create, which
-// formats an image, and snapshots of the machine.
+// formats an image, x-blockdev-amend, and snapshots of the machine.
 
 #pragma once
 

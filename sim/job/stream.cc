@@ -27,7 +27,9 @@ Stream::Stream(block::Graph& graph, StreamSettings settings)
     : BlockJob(graph, "stream", settings.job),
       settings_(std::move(settings)),
       user_(graph, "",
-            {block::kConsistentRead,
+            // Without a filter it is the job itself that copies up.
+            {block::kConsistentRead |
+                 (graph.profile().stream_has_filter ? 0 : block::kWriteUnchanged),
              block::kConsistentRead | block::kWriteUnchanged | block::kWrite}) {
   user_.queues_requests = false;
   preset_speed(settings_.speed);

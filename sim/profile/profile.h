@@ -165,6 +165,12 @@ struct Profile {
   bool persistent_bitmaps_need_write_access = false;
   // A merge looks at its target first (from 7.2), or at its sources.
   bool merge_looks_at_target_first = true;
+  // blockdev-reopen takes several nodes and replaces `file` too (from 7.2); x-blockdev-reopen is of
+  // one node, replaces `backing` only, and has other texts (5.2).
+  bool reopen_is_stable = true;
+  // An integer below 0 that is taken as a size: "Value '-1' is out of range for parameter 'x'", or
+  // "Parameter 'x' expects a non-negative number below 2^64" (7.2).
+  bool bad_size_says_range = true;
   // savevm, loadvm and `info snapshots` name devices as 5.2 did ("No block device can accept
   // snapshots"); delvm does not ask whether all devices could.
   bool old_machine_snapshot_texts = false;
@@ -226,6 +232,7 @@ inline constexpr std::array kProfiles = {
             .objects_are_checked_by_schema = false,
             .device_ids_are_first = true,
             .merge_looks_at_target_first = false,
+            .reopen_is_stable = false,
             .old_machine_snapshot_texts = true,
             .delvm_checks_devices = false,
             .snapshot_name_columns = 17},
@@ -235,7 +242,8 @@ inline constexpr std::array kProfiles = {
             .micro = 22,
             .package = "Debian 1:7.2+dfsg-7+deb12u18+b3",
             .concluded_stream_filter_is_hollow = true,
-            .device_integers_are_signed = true},
+            .device_integers_are_signed = true,
+            .bad_size_says_range = false},
     Profile{.name = "10.0",
             .major = 10,
             .minor = 0,

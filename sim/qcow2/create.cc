@@ -40,31 +40,6 @@ Result<> check_clusters(const CreateOptions& options) {
   return ok();
 }
 
-Result<> check_options(const CreateOptions& options) {
-  const bool backing = !options.backing_file.empty();
-  const bool data_file = !options.data_file.empty();
-  TRY_OK(check_clusters(options));
-  if (backing && options.preallocation != Preallocation::off && !options.extended_l2)
-    return refuse(
-        "Backing file and preallocation can only be used at the same time if extended_l2 is on");
-  if (!options.backing_format.empty() && !backing)
-    return refuse("Backing format cannot be used without backing file");
-  if (options.lazy_refcounts && options.version < 3)
-    return needs_version_3("Lazy refcounts only supported with");
-  if (options.refcount_order > format::kRefcountOrderMax)
-    return refuse("Refcount width must be a power of two and may not exceed 64 bits");
-  if (options.refcount_order != format::kRefcountOrderDefault && options.version < 3)
-    return needs_version_3("Different refcount widths than 16 bits require", "or");
-  if (backing && options.data_file_raw)
-    return refuse("Backing file and data-file-raw cannot be used at the same time");
-  if (data_file && options.version < 3)
-    return needs_version_3("External data files are only supported with");
-  if (options.data_file_raw && !data_file) return refuse("data-file-raw requires data-file");
-  if (options.compression != Compression::zlib && options.version < 3)
-    return needs_version_3("Non-zlib compression type is only supported with");
-  return ok();
-}
-
 // QEMU creates an empty image and lets it grow.
 Result<> check_size(const Header& header, std::uint64_t size) {
   constexpr const char* kContext = "Could not resize image: ";
@@ -119,9 +94,10 @@ Result<> complete(Header& header, const CreateOptions& options) {
                            : !serialise_header(header).ok()                     ? os_error(ENOSPC)
                                                                                 : ok();
   if (!backing)
-    return os_error(backing.error().number,
-                    fmt::format("Could not assign backing file '{}' with format '{}'",
-                                header.backing_file, header.backing_format));
+    return os_error(
+        backing.error().number,
+        fmt::format("Could not assign backing file '{}' with format '{}'", header.backing_file,
+                    header.backing_format.empty() ? "(null)" : header.backing_format));
   header.crypt_method = crypt_method(options.encrypt.format);
   if (header.crypt_method != format::kCryptLuks) return ok();
   TRY(const std::uint64_t bytes, luks_area_bytes(options.encrypt));
@@ -134,7 +110,6 @@ Result<> complete(Header& header, const CreateOptions& options) {
 Task<Result<>> write_empty(storage::Storage& file, Header& header) {
   const Geometry geometry = header.geometry();
   CO_TRY(const std::vector<std::byte> bytes, serialise_header(header));
-  CO_TRY_OK(co_await file.truncate(0));
   CO_TRY_OK(co_await file.write_zeroes(0, geometry.start_of(HostCluster{3}).value, false));
   std::array<std::byte, 8> entry{};
   store_be(MutableBytes(entry), 0, geometry.start_of(HostCluster{2}).value);
@@ -181,17 +156,46 @@ Task<Result<CryptoPointer>> store_luks_area(storage::Storage& file, Header& head
 
 }  // namespace
 
+Result<> check_create_options(const CreateOptions& options) {
+  const bool backing = !options.backing_file.empty();
+  const bool data_file = !options.data_file.empty();
+  TRY_OK(check_clusters(options));
+  if (backing && options.preallocation != Preallocation::off && !options.extended_l2)
+    return refuse(
+        "Backing file and preallocation can only be used at the same time if extended_l2 is on");
+  if (!options.backing_format.empty() && !backing)
+    return refuse("Backing format cannot be used without backing file");
+  if (options.lazy_refcounts && options.version < 3)
+    return needs_version_3("Lazy refcounts only supported with");
+  if (options.refcount_order > format::kRefcountOrderMax)
+    return refuse("Refcount width must be a power of two and may not exceed 64 bits");
+  if (options.refcount_order != format::kRefcountOrderDefault && options.version < 3)
+    return needs_version_3("Different refcount widths than 16 bits require", "or");
+  if (backing && options.data_file_raw)
+    return refuse("Backing file and data-file-raw cannot be used at the same time");
+  if (data_file && options.version < 3)
+    return needs_version_3("External data files are only supported with");
+  if (options.data_file_raw && !data_file) return refuse("data-file-raw requires data-file");
+  if (options.compression != Compression::zlib && options.version < 3)
+    return needs_version_3("Non-zlib compression type is only supported with");
+  return ok();
+}
+
 Task<Result<>> create(std::shared_ptr<storage::Storage> file, CreateOptions options,
                       std::shared_ptr<storage::Storage> data_file) {
-  CO_TRY_OK(check_options(options));
+  CO_TRY_OK(check_create_options(options));
   Header header = empty_header(options);
-  CO_TRY_OK(check_size(header, options.size));
-  Header planned = header;
-  CO_TRY_OK(complete(planned, options));
+  if (!options.keeps_file) {
+    CO_TRY_OK(check_size(header, options.size));
+    Header planned = header;
+    CO_TRY_OK(complete(planned, options));
+  }
   if (!options.data_file.empty() && !data_file)
     co_return refuse("'data-file' is required for this image");
 
+  if (!options.keeps_file) CO_TRY_OK(co_await file->truncate(0));
   CO_TRY_OK(co_await write_empty(*file, header));
+  CO_TRY_OK(check_size(header, options.size));
   CO_TRY_OK(co_await grow(file, std::move(data_file), options, header));
   const bool luks = options.encrypt.format == EncryptOptions::Format::luks;
   if (options.backing_file.empty() && options.encrypt.format == EncryptOptions::Format::none)

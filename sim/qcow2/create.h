@@ -45,7 +45,13 @@ struct CreateOptions {
   std::string data_file = {};  // name as stored; empty: none
   bool data_file_raw = false;
   EncryptOptions encrypt = {};
+  // Writes into the file as it is, as blockdev-create does: what was beyond the new structures
+  // stays, and what is refused late leaves what was written until then.
+  bool keeps_file = false;
 };
+
+// The first thing that create() refuses, but for the size, in QEMU's order.
+Result<> check_create_options(const CreateOptions& options);
 
 // Empties `file` and writes an empty image into it, in QEMU's layout: header, refcount table,
 // refcount block, L1 table (format.md).  EINVAL, EFBIG and ENOTSUP for options that QEMU refuses,
