@@ -175,7 +175,9 @@ Task<Result<block::NodePtr>> open_blkdebug(block::Graph& graph, Common common, J
       CO_TRY(Rule rule, read_rule(given));
       rules.push_back(std::move(rule));
     }
-    if (!options[kind].empty()) shown[kind] = options[kind];
+    for (std::size_t i = 0; i < options[kind].size(); ++i)
+      for (const auto& [name, value] : options[kind][i].items())
+        shown[fmt::format("{}.{}.{}", kind, i, name)] = value;
   }
   CO_TRY(const block::NodePtr image,
          co_await open_child(graph, options["image"], common.for_children));
@@ -183,6 +185,7 @@ Task<Result<block::NodePtr>> open_blkdebug(block::Graph& graph, Common common, J
       std::make_shared<Blkdebug>(graph, std::move(common.name), std::move(rules), std::move(shown));
   node->read_only = common.read_only;
   CO_TRY_OK(graph.attach(*node, image, "image", block::kFiltered | block::kPrimary));
+  if (!graph.profile().filters_follow_children) node->keep_size();
   co_return node;
 }
 

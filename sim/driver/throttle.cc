@@ -33,11 +33,11 @@ class Throttle final : public block::FilterNode {
   void drain_end_driver() override { passes_ = false; }
 
   Result<> set_group(const std::string& name) {
-    const auto found = graph().throttle_groups.objects.find(name);
-    if (found == graph().throttle_groups.objects.end())
+    const auto found = graph().throttle_groups.find(name);
+    if (!found)
       return Error{ErrorClass::generic, fmt::format("Throttle group '{}' does not exist", name)};
     group_name_ = name;
-    group_ = found->second;
+    group_ = found;
     return ok();
   }
 
@@ -79,6 +79,7 @@ Task<Result<block::NodePtr>> open_throttle(block::Graph& graph, Common common, J
   auto node = std::make_shared<Throttle>(graph, std::move(common.name), "", nullptr);
   node->read_only = common.read_only;
   CO_TRY_OK(graph.attach(*node, file, "file", block::kFiltered | block::kPrimary));
+  if (!graph.profile().filters_follow_children) node->keep_size();
   if (auto grouped = node->set_group(options["throttle-group"].get<std::string>()); !grouped) {
     graph.detach(*node, "file");
     co_return std::move(grouped).error();
