@@ -150,9 +150,12 @@ bool can_be_undone(std::string_view command, const Json& arguments) {
     const std::string line = given.is_string() ? given.get<std::string>() : "";
     return line.starts_with("qemu-io ") || line.starts_with("info ");
   }
-  if (command == "device_add") {  // without an id we would not find it, and it takes a number
+  if (command == "device_add") {
+    // Without an id we would not find it, and it takes a number; an empty drive leaves a backend
+    // behind, which x-debug-query-block-graph shows.
     const Json id = arguments.value("id", Json());
-    return id.is_string() && !id.get_ref<const std::string&>().empty();
+    if (!id.is_string() || id.get_ref<const std::string&>().empty()) return false;
+    return arguments.value("driver", Json()) != "scsi-cd" || arguments.contains("drive");
   }
   if (command.starts_with("block-export-")) return false;
   return std::ranges::find(kUndoable, command) != kUndoable.end() ||

@@ -15,6 +15,8 @@ static constexpr std::string_view kGeneratedNames = "generated-names";
 static constexpr std::string_view kProgress = "progress";
 static constexpr std::string_view kQueryDetails = "query-details";
 static constexpr std::string_view kGuestTimes = "guest-io-times";
+static constexpr std::string_view kStatisticsTimes = "statistics-times";
+static constexpr std::string_view kThreadIds = "thread-ids";
 static constexpr std::string_view kDirectory = "directory";
 static constexpr std::string_view kMachineState = "machine-state";
 
@@ -28,6 +30,9 @@ const std::vector<Normalisation>& normalisations() {
       {kProgress, "len and offset of a running job depend on when one looks"},
       {kQueryDetails,
        "query-block and query-named-block-nodes: host allocation, file name texts and node order"},
+      {kStatisticsTimes,
+       "query-blockstats: how long requests took and nobody asked; counts and bytes are compared"},
+      {kThreadIds, "query-cpus-fast: the host's number of a thread"},
       {kGuestTimes, "qemu-io prints how long a request took"},
       {kSnapshotTimes, "internal snapshots have the host's date, and how long the guest had run"},
       {kMachineState, "how many bytes a machine's state takes is the machine's matter"},
@@ -168,23 +173,40 @@ class Normaliser {
       const bool progress = key == "len" || key == "offset" || key == "current-progress" ||
                             key == "total-progress" || key == "busy";
       if (progress && is_on(kProgress, off_)) continue;
+      if (is_host_time(key) && is_on(kStatisticsTimes, off_)) {
+        result[key] = "measured";
+        continue;
+      }
       result[key] = value(element);
     }
     return result;
   }
 
-  Json reply(const std::string& command, const Json& json) const {
+  Json reply(const std::string& command, const Json& given) const {
+    const bool threads = command == "query-cpus-fast" && is_on(kThreadIds, off_);
+    const Json json = threads ? without_threads(given) : given;
     if (detail_ == Detail::all && json.contains("return") && json["return"].is_array())
       return sorted(command, value(json["return"]));
     const bool details = command == "query-block" || command == "query-named-block-nodes";
     if (details && is_on(kQueryDetails, off_)) return json.contains("error") ? json : Json("ok");
     if (command == "human-monitor-command" && is_snapshot_list(json))
       return snapshot_list(json["return"].get<std::string>());
-    if (command == "human-monitor-command" && is_on(kGuestTimes, off_)) return first_line(json);
+    if (command == "human-monitor-command" && is_on(kGuestTimes, off_))
+      return detail_ == Detail::all ? whole_text(json) : first_line(json);
     return value(json);
   }
 
  private:
+  // Members of query-blockstats that depend on the host's speed; a histogram's bins do, too.
+  static bool is_host_time(const std::string& key) {
+    return key.ends_with("_total_time_ns") || key == "idle_time_ns" || key == "bins";
+  }
+  static Json without_threads(Json reply) {
+    if (reply.contains("return") && reply["return"].is_array())
+      for (Json& cpu : reply["return"]) cpu.erase("thread-id");
+    return reply;
+  }
+
   // What a job that rests or has ended tells of its progress is the same every time.
   static bool is_settled(const Json& json) {
     constexpr std::array<std::string_view, 5> kSettled = {"ready", "standby", "waiting", "pending",
@@ -253,6 +275,21 @@ class Normaliser {
     while (first > 0 && text[first - 1] == ' ') --first;
     text.replace(first, unit - first, " SIZE");
     return first + 5;
+  }
+
+  // What the monitor answered, which is not what qemu-io printed: that is told in its first line.
+  Json whole_text(const Json& json) const {
+    if (!json.contains("return") || !json["return"].is_string()) return value(json);
+    const std::string text = json["return"].get<std::string>();
+    if (!text.contains("\r\n")) return first_line(json);
+    std::string kept;
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t end = std::min(text.find("\r\n", at), text.size());
+      const std::string line = text.substr(at, end - at);
+      if (!line.starts_with("disk size: ") || !is_on(kQueryDetails, off_)) kept += line + "\n";
+      at = end + 2;
+    }
+    return this->text(kept);
   }
 
   static Json first_line(const Json& json) {

@@ -49,7 +49,8 @@ bool text_stays_in_directory(std::string_view text) {
   if (text.find('\0') != text.npos) return false;
   for (std::size_t at = text.find('/'); at != text.npos; at = text.find('/', at + 1)) {
     const bool begins = at == 0 || kBefore.find(text[at - 1]) != kBefore.npos;
-    if (begins && !text.substr(at).starts_with("/machine/")) return false;
+    const std::string_view rest = text.substr(at);
+    if (begins && !rest.starts_with("/machine/") && !rest.starts_with("/objects/")) return false;
   }
   for (std::size_t at = text.find(kDirectory); at != text.npos; at = text.find(kDirectory, at + 1))
     if (!text.substr(at + kDirectory.size()).starts_with('/')) return false;

@@ -23,8 +23,10 @@ std::string qdict_text(const Json& value) {
   if (!value.is_object()) return value.dump(-1, ' ', true);
   std::vector<std::string> names;
   for (const auto& [name, member] : value.items()) names.push_back(name);
-  std::ranges::sort(names, {},
-                    [](const std::string& name) { return std::pair(bucket_of(name), name); });
+  std::ranges::sort(names, [](const std::string& a, const std::string& b) {
+    const std::uint32_t mine = bucket_of(a), other = bucket_of(b);
+    return mine != other ? mine < other : a > b;
+  });
   for (const std::string& name : names)
     text += (text.empty() ? "\"" : ", \"") + name + "\": " + qdict_text(value[name]);
   return "{" + text + "}";

@@ -10,8 +10,8 @@
 namespace sim {
 
 // Source of the order: QEMU's dictionaries have 512 buckets and go through them in turn; the hash
-// is that of the Trivial Database.  Members that share a bucket stand in the order of their names
-// here (QEMU: the younger first).  Seen alike on 5.2, 7.2 and 11.1.
+// is that of the Trivial Database.  Members that share a bucket stand in reverse order of their
+// names here (QEMU: the younger first).  Seen alike on 5.2, 7.2 and 11.1.
 std::string qdict_text(const Json& value);
 
 // An object without objects and lists in it: "cache": {"direct": true} is "cache.direct": true, and

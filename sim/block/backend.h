@@ -7,7 +7,9 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "sim/block/graph.h"
 
@@ -27,10 +29,20 @@ inline constexpr std::array<std::string_view, 3> kIoStatusNames = {"ok", "failed
 
 // What query-blockstats counts.
 struct Accounting {
+  // Requests by how long they took: bins[i] those below boundaries[i] (ns).
+  struct Histogram {
+    std::vector<std::uint64_t> boundaries, bins;
+  };
   struct Kind {
     std::uint64_t bytes = 0, done = 0, failed = 0, invalid = 0, merged = 0, nanoseconds = 0;
+    std::optional<Histogram> histogram;
   };
   Kind read, write, flush, unmap, zone_append;
+  bool counts_failed = true, counts_invalid = true;
+  std::optional<Instant> last_request;  // when the last one ended
+
+  // A request of so many bytes has ended.
+  void finish(Kind& kind, std::uint64_t length, Instant begin, Instant end, bool ok);
 };
 
 // The device that a backend belongs to.
@@ -54,6 +66,7 @@ class Backend final : public User {
   Backend(Graph& graph, std::string name, Permission permission);
   ~Backend() override;
 
+  World& world() const { return graph_.world(); }
   const std::string& name() const { return name_; }
   NodePtr node() const { return edge_ ? edge_->node() : nullptr; }
   Edge* edge() const { return edge_.get(); }
@@ -75,10 +88,15 @@ class Backend final : public User {
   Task<Result<>> flush();
   std::uint64_t size() const { return edge_ ? edge_->node()->size() : 0; }
 
+  // Reads and writes wait for their turn in the group; null: none (block_set_io_throttle).
+  void set_throttle_group(std::string name, std::shared_ptr<ThrottleGroup> group);
+  const std::shared_ptr<ThrottleGroup>& throttle_group() const { return throttle_group_; }
+  const std::string& throttle_group_name() const { return throttle_group_name_; }
+
   // User.
   std::string describe() const override;
   std::string device_name() const override { return name_; }
-  void drained_begin() override { ++quiet_; }
+  void drained_begin() override;
   void drained_end() override;
   bool is_busy() const override { return in_flight_ > 0; }
 
@@ -86,14 +104,20 @@ class Backend final : public User {
   OnError on_read_error = OnError::report;
   OnError on_write_error = OnError::enospc;
   bool io_status_enabled = false;
+  // Only what a policy can stop for has a status.
+  bool tells_io_status() const;
   IoStatus io_status = IoStatus::ok;
   bool write_cache = true;
   bool queues_requests = true;
+  bool medium_is_read_only = false;  // the last one, or what the first is to be
   Accounting accounting;
 
  private:
   class Flight;
+  bool has_medium() const;
   Task<Result<>> check(std::uint64_t offset, std::uint64_t length);
+  // The same, and the request's turn in the throttle group has come.
+  Task<Result<>> admit(bool is_write, std::uint64_t offset, std::uint64_t length);
   Task<void> wait_while_drained();
 
   Graph& graph_;
@@ -103,6 +127,9 @@ class Backend final : public User {
   int quiet_ = 0;
   std::uint64_t in_flight_ = 0;
   WaitQueue drained_;
+  std::string throttle_group_name_;
+  std::shared_ptr<ThrottleGroup> throttle_group_;
+  bool unthrottled_ = false;  // in a drained section
 };
 
 }  // namespace sim::block

@@ -106,7 +106,15 @@ Error Graph::conflict(const Node& node, const Edge& a, const Edge& b) const {
 Result<> Graph::check_users(const Node& node) const {
   std::vector<Edge*> users = node.parents_;
   // 5.2 holds the new one against those that were there; later, all are looked at in turn.
-  if (!profile_.permission_conflict_names_both) std::ranges::reverse(users);
+  if (!profile_.permission_conflict_names_both && !users.empty()) {
+    const Edge* const newest = users.front();
+    for (const Edge* other : users) {
+      if (other == newest) continue;
+      if ((newest->needed() & ~other->shared()) != 0) return conflict(node, *other, *newest);
+      if ((other->needed() & ~newest->shared()) != 0) return conflict(node, *newest, *other);
+    }
+    std::ranges::reverse(users);
+  }
   for (const Edge* a : users)
     for (const Edge* b : users)
       if (a != b && (b->needed() & ~a->shared()) != 0) return conflict(node, *a, *b);

@@ -188,7 +188,15 @@ Result<> Node::check_writable() const { return read_only || inactive ? os_error(
 void Node::mark_dirty(std::uint64_t offset, std::uint64_t length) {
   for (const auto& bitmap : bitmaps)
     if (bitmap->is_recording()) bitmap->set(offset, length);
+  note_write(offset, length);
+}
+
+void Node::note_write(std::uint64_t offset, std::uint64_t length) {
+  check_threshold(offset, length);
   highest_write_ = std::max(highest_write_, offset + length);
+}
+
+void Node::check_threshold(std::uint64_t offset, std::uint64_t length) {
   if (write_threshold == 0 || offset + length <= write_threshold) return;
   const std::uint64_t threshold = std::exchange(write_threshold, 0);
   if (graph_.observer != nullptr)
@@ -234,6 +242,7 @@ Task<Result<>> Node::write(std::uint64_t offset, Bytes from) {
                                     {.unmap = detect_zeroes == DetectZeroes::unmap});
   world().record("write", offset, from.size());
   const Flight flight(*this);
+  check_threshold(offset, from.size());
   Result<> result = co_await do_write(offset, from);
   mark_dirty(offset, from.size());
   co_return result;
@@ -243,6 +252,7 @@ Task<Result<>> Node::write_compressed(std::uint64_t offset, Bytes from) {
   CO_TRY_OK(check_writable());
   world().record("write compressed", offset, from.size());
   const Flight flight(*this);
+  check_threshold(offset, from.size());
   Result<> result = co_await do_write_compressed(offset, from);
   mark_dirty(offset, from.size());
   co_return result;
@@ -254,6 +264,7 @@ Task<Result<>> Node::write_zeroes(std::uint64_t offset, std::uint64_t length, Ze
   const bool forced = std::exchange(flags.forced, false);
   flags.unmap = flags.unmap && (discard_unmap || forced);
   const Flight flight(*this);
+  check_threshold(offset, length);
   Result<> result = co_await do_write_zeroes(offset, length, flags);
   mark_dirty(offset, length);
   co_return result;
@@ -275,6 +286,10 @@ Task<Result<>> Node::flush() {
 }
 
 Task<Result<>> Node::truncate(Truncate wanted) {
+  constexpr std::uint64_t kMost = 0x7fff'ffff'c000'0000;  // bytes
+  if (wanted.size > kMost && graph_.profile().range_is_checked_first)
+    co_return Error{ErrorClass::generic,
+                    fmt::format("offset({}) exceeds maximum({})", wanted.size, kMost), EFBIG};
   if (read_only) co_return Error{ErrorClass::generic, "Image is read-only", EACCES};
   const Flight flight(*this);
   CO_TRY_OK(co_await do_truncate(wanted));

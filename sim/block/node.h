@@ -199,6 +199,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::uint64_t write_threshold = 0;  // bytes; 0: none (block-set-write-threshold)
   bool implicit = false;              // a filter that a job made and nobody named
   bool turns_read_only = false;       // in the hands of a reopen
+  bool probed = false;                // nobody said what format the image has
   // The filter of a stream that has concluded: QEMU crashes when something comes to use it
   // (measured on 7.2 to 11.1).
   bool outlived_job = false;
@@ -261,6 +262,9 @@ class Node : public std::enable_shared_from_this<Node> {
   virtual Task<Result<>> do_flush() { co_return ok(); }
   virtual Task<Result<>> do_truncate(Truncate wanted);
 
+  // Something was written there: for drivers whose bytes are also written past them (storage()).
+  void note_write(std::uint64_t offset, std::uint64_t length);
+
  private:
   friend class Edge;
   friend class Graph;
@@ -270,6 +274,8 @@ class Node : public std::enable_shared_from_this<Node> {
   void end_quiet();
   bool is_busy() const;
   Result<> check_writable() const;
+  // Tells if a write that is about to be made goes beyond the node's threshold.
+  void check_threshold(std::uint64_t offset, std::uint64_t length);
   void mark_dirty(std::uint64_t offset, std::uint64_t length);
 
   Graph& graph_;

@@ -162,4 +162,19 @@ Task<void> ThrottleGroup::admit(bool is_write, std::uint64_t bytes, const bool& 
   queues_[direction].wake_one();
 }
 
+// --- groups by name ------------------------------------------------------------------------------
+
+std::shared_ptr<ThrottleGroup> ThrottleGroups::find(const std::string& name) const {
+  if (const auto object = objects.find(name); object != objects.end()) return object->second;
+  const auto group = made.find(name);
+  return group == made.end() ? nullptr : group->second.lock();
+}
+
+std::shared_ptr<ThrottleGroup> ThrottleGroups::find_or_make(World& world, const std::string& name) {
+  if (auto group = find(name)) return group;
+  auto group = std::make_shared<ThrottleGroup>(world);
+  made[name] = group;
+  return group;
+}
+
 }  // namespace sim::block

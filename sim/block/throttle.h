@@ -79,6 +79,12 @@ class ThrottleGroup {
 // its last member.
 struct ThrottleGroups {
   std::map<std::string, std::shared_ptr<ThrottleGroup>, std::less<>> objects;
+  std::map<std::string, std::weak_ptr<ThrottleGroup>, std::less<>> made;
+
+  // Null if there is none of that name.
+  std::shared_ptr<ThrottleGroup> find(const std::string& name) const;
+  // The same, made if there is none.
+  std::shared_ptr<ThrottleGroup> find_or_make(World& world, const std::string& name);
 };
 
 }  // namespace sim::block

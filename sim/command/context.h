@@ -47,8 +47,12 @@ struct Context {
   unsigned anonymous_buses = 0;    // SCSI adapters without an id so far
   // device_add's properties come from a command line.
   bool properties_are_text = false;
-  std::map<std::string, std::string, std::less<>> secrets = {};  // by id: in the clear
-  std::set<std::string, std::less<>> iothreads = {};             // ids
+  std::vector<std::string> monitors = {};             // ids: where they are objects
+  std::set<std::string, std::less<>> iothreads = {};  // ids
+  // Of -drive: named; a guest's device takes its drive along when it goes.
+  std::vector<std::unique_ptr<block::Backend>> drives = {};
+  std::set<std::string, std::less<>> connected_drives = {};  // names of those with `if`
+  std::map<std::string, unsigned> drives_by_bus = {};  // how many of "none", "virtio" there were
   RunState run_state = RunState::prelaunch;
   // A handler found that this release crashes of the command; its reply is never sent.
   std::optional<std::string> crash = {};
@@ -82,6 +86,14 @@ std::span<const Command> device_commands();
 std::span<const Command> control_commands();
 std::span<const Command> monitor_commands();
 std::span<const Command> object_commands();
+std::span<const Command> resize_commands();
+std::span<const Command> statistics_commands();
+std::span<const Command> io_throttle_commands();
+std::span<const Command> medium_commands();
+std::span<const Command> block_graph_commands();
+std::span<const Command> machine_commands();
+std::span<const Command> descriptor_commands();
+std::span<const Command> qom_commands();
 
 // Everything at and above the node rests for a moment.
 Task<void> drain(Context& context, block::NodePtr node);
@@ -90,11 +102,18 @@ void look_at(Context& context, const block::Node& node, std::string_view what);
 // Everything rests for a moment; jobs have gone on before the command is answered (7.2 to 11.1).
 Task<void> drain_all(Context& context);
 
+// What -drive does, with its options as text: a named backend, open or empty, and the device that
+// `if` asks for.
+Task<Result<>> add_drive(Context& context, Json options);
+
 // Takes a disk out of the machine, and says so.
 Task<void> unplug(Context& context, const device::Disk* disk);
 
 // Checks and runs one request; the reply has the request's id.
 Task<Json> execute(Context& context, Json input);
+
+// Runs a command on behalf of another; its arguments are right.
+Task<Result<Json>> run_command(Context& context, std::string_view name, Json arguments);
 
 // Every command that does something, by name.
 std::vector<const Command*> all_commands();
@@ -122,6 +141,14 @@ Error no_base(const Context& context, const std::string& name);
 
 // Starts a job that was given its nodes, or ends it early if it was refused them.
 Task<Result<>> start_or_fail(Context& context, std::shared_ptr<job::Job> job, Result<> ready);
+
+// The backend of the device that `id` names: "Device 'x' not found".
+Result<block::Backend*> backend_of_device(const Context& context, const std::string& id);
+// By `device`, a block device's name, or `id`: "Need exactly one of 'device' and 'id'".
+Result<block::Backend*> backend_of(const Context& context, const Json& arguments);
+
+// The node that queries show as the backend's: filters that nobody asked for are skipped.
+const block::Node* shown_node(const block::Backend& backend);
 
 // The guest's disk with that id, QOM path, or QOM path of its backend; null if there is none.
 device::Disk* find_device(const Context& context, std::string_view name);

@@ -170,6 +170,9 @@ class Properties {
     const bool pci = model.bus == "PCI", disk = model.model != device::Model::virtio_scsi;
     for (const auto& [name, value] : arguments_.items()) {
       if (name == "driver" || name == "id" || name == "bus") continue;
+      const bool counts = name == "account-failed" || name == "account-invalid";
+      if (counts && !profile_.devices_count_failures)
+        return generic(fmt::format("Property '{}.{}' not found", model.name, name));
       const bool accepted = is_listed(model.accepted, name) || (pci && is_listed(kPci, name)) ||
                             (disk && is_listed(kDisk, name)) ||
                             (!pci && is_listed("scsi-id|lun|channel", name));
@@ -302,35 +305,65 @@ class Plugging {
     TRY(const auto on_read, properties_.one_of("rerror", block::kOnErrorNames, kAutomatic));
     TRY(const auto on_write, properties_.one_of("werror", block::kOnErrorNames, kAutomatic));
     TRY(const auto bootindex, properties_.integer("bootindex"));
+    TRY(const auto counts_failed, properties_.one_of("account-failed", kOnOffAuto, kAuto));
+    TRY(const auto counts_invalid, properties_.one_of("account-invalid", kOnOffAuto, kAuto));
+    TRY(const bool removable, properties_.boolean("removable"));
     for (const auto& other : context_.devices)
       if (bootindex && *bootindex >= 0 && other->bootindex == bootindex)
         return generic(fmt::format("The bootindex {} has already been used", *bootindex));
     const bool is_cd = model_->model == device::Model::scsi_cd;
     if (drive.empty() && !is_cd) return generic("drive property not set");
-    const block::NodePtr node = context_.graph.find(drive);
+    block::Backend* const named = context_.graph.find_backend(drive);
+    if (named != nullptr && named->device != nullptr)
+      return generic(context_.connected_drives.contains(drive)
+                         ? fmt::format("Drive '{}' is already in use because it has been "
+                                       "automatically connected to another device (did you need "
+                                       "'if=none' in the drive options?)",
+                                       drive)
+                         : fmt::format("Drive '{}' is already in use by another device", drive));
+    const block::NodePtr node = named != nullptr ? named->node() : context_.graph.find(drive);
     if (node) look_at(context_, *node, "device_add");
-    if (!node && !drive.empty())
+    if (!node && named != nullptr && !is_cd)
+      return generic("Device needs media, but drive is empty");
+    if (!node && named == nullptr && !drive.empty())
       return generic(fmt::format(
           "Property '{}.drive' can't find value '{}'",
           model_->model == device::Model::virtio_blk ? "virtio-blk-device" : model_->name, drive));
     const bool read_only = is_cd || (node && node->read_only);
-    auto backend = std::make_unique<block::Backend>(context_.graph, "",
-                                                    device::Disk::permission(read_only, share_rw));
-    backend->on_read_error = on_read == kAutomatic ? block::OnError::report : on_read;
-    backend->on_write_error = on_write == kAutomatic ? block::OnError::enospc : on_write;
-    auto disk = std::make_unique<device::Disk>(model_->model, id_, number_, std::move(backend));
+    const block::Permission permission = device::Disk::permission(read_only, share_rw, !is_cd);
+    std::unique_ptr<device::Disk> disk;
+    if (named != nullptr) {
+      if (node) TRY_OK(named->set_permission(permission));
+      disk = std::make_unique<device::Disk>(model_->model, id_, number_, *named);
+    } else {
+      auto backend = std::make_unique<block::Backend>(context_.graph, "", permission);
+      const bool counts = context_.profile.devices_count_failures;
+      backend->accounting.counts_failed = backend->accounting.counts_invalid = counts;
+      backend->medium_is_read_only = is_cd && context_.profile.empty_drive_is_read_only;
+      disk = std::make_unique<device::Disk>(model_->model, id_, number_, std::move(backend));
+    }
+    block::Backend& backend = disk->backend();
+    if (on_read != kAutomatic) backend.on_read_error = on_read;
+    if (on_write != kAutomatic) backend.on_write_error = on_write;
+    if (counts_failed != kAuto) backend.accounting.counts_failed = counts_failed == kOn;
+    if (counts_invalid != kAuto) backend.accounting.counts_invalid = counts_invalid == kOn;
+    disk->removable = removable;
+    disk->leaves_backend = is_cd && drive.empty();
     disk->controller = controller_;
     disk->bootindex = bootindex;
     if (controller_ != nullptr) {
       TRY(disk->address, find_address());
     }
-    if (node) TRY_OK(disk->backend().insert(node));
+    if (node && named == nullptr) TRY_OK(backend.insert(node));
     node_ = node;
     context_.devices.push_back(std::move(disk));
     return ok();
   }
 
   static constexpr auto kAutomatic = block::OnError::automatic;
+  // QAPI: OnOffAuto.
+  enum OnOffAuto : std::uint8_t { kAuto, kOn, kOff };
+  static constexpr std::array<std::string_view, 3> kOnOffAuto = {"auto", "on", "off"};
 
   Context& context_;
   Properties properties_;
@@ -341,10 +374,20 @@ class Plugging {
   unsigned number_ = 0;
 };
 
+// QEMU looks for a partition table; what is read is of no use here, that it is read can be seen.
+Task<void> guess_geometry(const device::Disk& disk) {
+  if (disk.model() == device::Model::scsi_cd) co_return;
+  std::array<std::byte, 512> sector{};
+  (void)co_await disk.backend().read(0, sector);
+}
+
 Task<Result<Json>> device_add(Context& context, Json arguments) {
   Plugging plugging(context, arguments);
   CO_TRY_OK(plugging.run());
-  if (const block::NodePtr node = plugging.node()) co_await drain(context, node);
+  if (const block::NodePtr node = plugging.node()) {
+    co_await drain(context, node);
+    co_await guess_geometry(*context.devices.back());
+  }
   co_return Json::object();
 }
 
@@ -388,7 +431,7 @@ constexpr std::array kCommands = {
 Task<void> unplug(Context& context, const device::Disk* disk) {
   const auto found =
       std::ranges::find(context.devices, disk, [](const auto& it) { return it.get(); });
-  const std::unique_ptr<device::Disk> gone = std::move(*found);
+  std::unique_ptr<device::Disk> gone = std::move(*found);
   context.devices.erase(found);
   (void)co_await gone->backend().flush();
   if (gone->qom_path() != gone->device_path())
@@ -396,6 +439,15 @@ Task<void> unplug(Context& context, const device::Disk* disk) {
   Json data = {{"path", gone->device_path()}};
   if (!gone->id().empty()) data["device"] = gone->id();
   context.events.emit("DEVICE_DELETED", std::move(data));
+  const block::Backend* drive = &gone->backend();
+  if (gone->leaves_backend) {
+    std::unique_ptr<block::Backend> left = gone->release_backend();
+    CHECK(left->set_permission({}), "less needs cannot be refused");
+    context.drives.push_back(std::move(left));
+    drive = nullptr;
+  }
+  gone.reset();
+  std::erase_if(context.drives, [&](const auto& it) { return it.get() == drive; });
 }
 
 std::span<const Command> device_commands() { return kCommands; }

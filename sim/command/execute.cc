@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "sim/command/context.h"
 
@@ -8,26 +9,20 @@ namespace sim::command {
 
 std::vector<const Command*> all_commands() {
   std::vector<const Command*> all;
-  for (const auto area : {create_commands(),
-                          node_commands(),
-                          reopen_commands(),
-                          backup_commands(),
-                          bitmap_commands(),
-                          snapshot_commands(),
-                          internal_snapshot_commands(),
-                          vm_snapshot_commands(),
-                          blockdev_commands(),
-                          mirror_commands(),
-                          stream_commands(),
-                          commit_commands(),
-                          job_commands(),
-                          query_commands(),
-                          transaction_commands(),
-                          device_commands(),
-                          control_commands(),
-                          monitor_commands(),
-                          object_commands(),
-                          run_state_commands()})
+  for (const auto area : {backup_commands(),      bitmap_commands(),
+                          blockdev_commands(),    block_graph_commands(),
+                          commit_commands(),      control_commands(),
+                          create_commands(),      descriptor_commands(),
+                          device_commands(),      internal_snapshot_commands(),
+                          io_throttle_commands(), job_commands(),
+                          machine_commands(),     medium_commands(),
+                          mirror_commands(),      monitor_commands(),
+                          node_commands(),        object_commands(),
+                          qom_commands(),         query_commands(),
+                          reopen_commands(),      resize_commands(),
+                          run_state_commands(),   snapshot_commands(),
+                          statistics_commands(),  stream_commands(),
+                          transaction_commands(), vm_snapshot_commands()})
     for (const Command& command : area) all.push_back(&command);
   std::ranges::sort(all, {}, &Command::name);
   return all;
@@ -59,6 +54,12 @@ static Task<Result<Json>> dispatch(Context& context, const Json& input) {
   if (const qmp::Message* message = context.schema.command(command->name); message->returns)
     context.schema.hide_output(*message->returns, answer, context.compat);
   co_return answer;
+}
+
+Task<Result<Json>> run_command(Context& context, std::string_view name, Json arguments) {
+  const Command* command = find_command(name);
+  CHECK(command != nullptr);
+  return command->run(context, std::move(arguments));
 }
 
 Task<Json> execute(Context& context, Json input) {
@@ -120,6 +121,40 @@ Task<Result<>> start_or_fail(Context& context, std::shared_ptr<job::Job> job, Re
   // By the time a client has read the reply, a job with a speed limit has used up its first slice.
   while (job->speed() != 0 && !job->has_settled()) co_await context.world.scheduler.yield();
   co_return ok();
+}
+
+Result<block::Backend*> backend_of_device(const Context& context, const std::string& id) {
+  const Error no_backend = {ErrorClass::generic, "Device does not have a block device backend"};
+  if (const device::Disk* disk = find_device(context, id)) {
+    if (disk->label() == id || disk->qom_path() == id) return &disk->backend();
+    return no_backend;
+  }
+  for (const auto& controller : context.controllers)
+    if (controller->path == id || (!id.empty() && controller->id == id)) return no_backend;
+  constexpr std::array<std::string_view, 6> kContainers = {
+      "", "/", "/machine", "/machine/peripheral", "/machine/peripheral-anon", "/objects"};
+  const std::string_view no = context.profile.container_is_no;
+  const bool is_container = std::ranges::find(kContainers, id) != kContainers.end();
+  if (is_container && (!id.empty() || context.profile.empty_id_is_container))
+    return Error{ErrorClass::generic, fmt::format("{} is not a {}", id, no)};
+  return Error{ErrorClass::device_not_found, fmt::format("Device '{}' not found", id)};
+}
+
+const block::Node* shown_node(const block::Backend& backend) {
+  const block::Node* node = backend.node().get();
+  // A backup's filter was always there to be seen (5.2).
+  while (node != nullptr && node->implicit && node->driver() != "backup-top")
+    node = node->filtered();
+  return node;
+}
+
+Result<block::Backend*> backend_of(const Context& context, const Json& arguments) {
+  if (arguments.contains("id") == arguments.contains("device"))
+    return Error{ErrorClass::generic, "Need exactly one of 'device' and 'id'"};
+  if (arguments.contains("id")) return backend_of_device(context, arguments["id"]);
+  const std::string name = arguments["device"];
+  if (block::Backend* backend = context.graph.find_backend(name)) return backend;
+  return Error{ErrorClass::device_not_found, fmt::format("Device '{}' not found", name)};
 }
 
 device::Disk* find_device(const Context& context, std::string_view name) {

@@ -48,6 +48,8 @@ Result<> add_throttle_group(Context& context, const std::string& id, const Json&
     TRY_OK(limits.change(arguments["limits"]));
   }
   TRY_OK(limits.check());
+  if (context.graph.throttle_groups.find(id))
+    return generic("A group with this name already exists");
   auto group = std::make_shared<block::ThrottleGroup>(context.world);
   group->set_limits(limits);
   context.graph.throttle_groups.objects.emplace(id, std::move(group));

@@ -40,10 +40,12 @@ std::uint64_t memory_alignment(const block::Node& node) {
 
 // QAPI: BlockLimitsInfo, of regular files (measured on 11.1).
 Json describe_limits(const block::Node& node) {
+  const bool is_coarse =
+      (node.probed && node.driver() == "raw") || (node.cache_direct && node.driver() == "file");
   Json limits = {{"max-iov", 1024},
                  {"min-mem-alignment", memory_alignment(node)},
                  {"opt-mem-alignment", 4096},
-                 {"request-alignment", node.request_alignment()}};
+                 {"request-alignment", is_coarse ? 512 : node.request_alignment()}};
   if (is_job_filter(node)) return limits;
   if (const std::uint64_t discard = discard_alignment(node)) limits["discard-alignment"] = discard;
   if (node.supports_backing()) limits["write-zeroes-alignment"] = node.cluster_size();
@@ -71,6 +73,8 @@ namespace {
 Json describe_image(const block::Node& node, bool with_backing) {
   Json image = {
       {"filename", node.filename()}, {"format", node.driver()}, {"virtual-size", node.size()}};
+  if (node.driver() == "file" && node.graph().profile().files_have_format)
+    image["format-specific"] = {{"type", "file"}, {"data", Json::object()}};
   if (node.has_image_info()) image["dirty-flag"] = false;
   const block::Node* bottom = &node;
   while (bottom->file() != nullptr) bottom = bottom->file();
@@ -115,6 +119,24 @@ Json describe_bitmaps(const block::Node& node) {
 
 constexpr std::array<std::string_view, 3> kDetectZeroes = {"off", "on", "unmap"};
 
+// In the order of ThrottleLimits::Kind.
+constexpr std::array<std::string_view, 6> kLimits = {"bps",  "bps_rd",  "bps_wr",
+                                                     "iops", "iops_rd", "iops_wr"};
+
+// What block_set_io_throttle has set.
+void describe_throttling(const block::Backend& backend, Json& info) {
+  const block::ThrottleLimits& limits = backend.throttle_group()->limits();
+  for (std::size_t i = 0; i < kLimits.size(); ++i) {
+    const std::string name(kLimits[i]);
+    info[name] = limits.buckets[i].average;
+    if (limits.buckets[i].burst == 0) continue;
+    info[name + "_max"] = limits.buckets[i].burst;
+    info[name + "_max_length"] = limits.buckets[i].burst_length;
+  }
+  if (limits.iops_size != 0) info["iops_size"] = limits.iops_size;
+  info["group"] = backend.throttle_group_name();
+}
+
 // QAPI: BlockDeviceInfo.
 Json describe_node(const block::Node& node, bool flat) {
   Json info = {
@@ -127,9 +149,9 @@ Json describe_node(const block::Node& node, bool flat) {
        {{"writeback", true}, {"direct", node.cache_direct}, {"no-flush", node.cache_no_flush}}},
       {"encrypted", node.is_encrypted()},
       {"detect_zeroes", kDetectZeroes[static_cast<std::size_t>(node.detect_zeroes)]},
-      {"write_threshold", 0}};
-  for (const char* limit : {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"})
-    info[limit] = 0;
+  };
+  for (const std::string_view limit : kLimits) info[std::string(limit)] = 0;
+  info["write_threshold"] = node.write_threshold;
   const Profile& profile = node.graph().profile();
   if (profile.tells_missing_key) info["encryption_key_missing"] = false;
   if (profile.tells_active) info["active"] = !node.inactive;
@@ -163,19 +185,25 @@ Task<Result<Json>> query_named_block_nodes(Context& context, Json arguments) {
 
 Task<Result<Json>> query_block(Context& context, Json) {
   Json list = Json::array();
-  for (const auto& device : context.devices) {
-    const block::Backend& backend = device->backend();
+  for (const block::Backend* it : context.graph.backends) {
+    const block::Backend& backend = *it;
+    const block::Device* device = backend.device;
+    if (backend.name().empty() && device == nullptr) continue;
+    const bool removable = device == nullptr || device->has_removable_media();
     Json info = {{"device", backend.name()},
-                 {"qdev", device->label()},
                  {"type", "unknown"},
-                 {"removable", device->has_removable_media()},
-                 {"locked", device->is_medium_locked()}};
-    if (device->has_removable_media()) info["tray_open"] = device->is_tray_open();
-    if (backend.io_status_enabled)
+                 {"removable", removable},
+                 {"locked", device != nullptr && device->is_medium_locked()}};
+    if (device != nullptr) info["qdev"] = device->label();
+    if (device != nullptr && removable) info["tray_open"] = device->is_tray_open();
+    if (backend.tells_io_status())
       info["io-status"] = block::kIoStatusNames[static_cast<std::size_t>(backend.io_status)];
-    block::Node* node = device->node().get();
-    while (node != nullptr && node->implicit) node = node->filtered();  // the job's source
-    if (node != nullptr) info["inserted"] = describe_node(*node, false);
+    const block::Node* node = shown_node(backend);
+    if (node != nullptr) {
+      info["inserted"] = describe_node(*node, false);
+      info["inserted"]["cache"]["writeback"] = backend.write_cache;
+      if (backend.throttle_group()) describe_throttling(backend, info["inserted"]);
+    }
     if (node != nullptr && !node->bitmaps.empty() && context.profile.bitmaps_have_status)
       info["dirty-bitmaps"] = describe_bitmaps(*node);
     list.push_back(std::move(info));

@@ -51,6 +51,7 @@ Task<Result<Json>> system_reset(Context& context, Json) {
   if (context.run_state != RunState::running) context.run_state = RunState::prelaunch;
   if (!context.devices.empty()) co_await drain_all(context);
   context.events.emit("RESET", {{"guest", false}, {"reason", "host-qmp-system-reset"}});
+  for (const auto& disk : context.devices) disk->set_tray(false);
   std::vector<const device::Disk*> gone;
   for (const auto& disk : context.devices)
     if (disk->unplug_requested ||

@@ -30,9 +30,9 @@ std::string Disk::label() const {
   return model_ == Model::virtio_blk || id_.empty() ? qom_path() : id_;
 }
 
-block::Permission Disk::permission(bool read_only, bool share_rw) {
-  block::Permission result{block::kConsistentRead,
-                           block::kConsistentRead | block::kWriteUnchanged | block::kResize};
+block::Permission Disk::permission(bool read_only, bool share_rw, bool resizable) {
+  block::Permission result{block::kConsistentRead, block::kConsistentRead | block::kWriteUnchanged};
+  if (resizable) result.shared |= block::kResize;
   if (!read_only) result.needed |= block::kWrite;
   if (share_rw) result.shared |= block::kWrite;
   return result;

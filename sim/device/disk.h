@@ -33,11 +33,12 @@ class Disk final : public block::Device {
   block::Backend& backend() const { return *backend_; }
   block::NodePtr node() const { return backend_->node(); }
 
-  // What the guest's model of the device needs of its node (`share_rw`: others may write, too).
-  static block::Permission permission(bool read_only, bool share_rw);
+  // What the guest's model of the device needs of its node (`share_rw`: others may write, too;
+  // `resizable`: others may change its size).
+  static block::Permission permission(bool read_only, bool share_rw, bool resizable = true);
   static std::string path_of(const std::string& id, unsigned number);
 
-  bool has_removable_media() const override { return model_ == Model::scsi_cd; }
+  bool has_removable_media() const override { return removable || model_ == Model::scsi_cd; }
   bool is_tray_open() const override { return tray_open_; }
   bool is_medium_locked() const override { return locked_; }
   void set_tray(bool open) override { tray_open_ = open; }
@@ -46,6 +47,11 @@ class Disk final : public block::Device {
   const ScsiController* controller = nullptr;
   ScsiAddress address = {};
   std::optional<std::int64_t> bootindex;
+  bool removable = false;  // a hard disk whose medium is
+  // A CD drive that was plugged in empty leaves its backend behind when it goes, and what is in it
+  // stays in use (5.2 to 11.1).
+  bool leaves_backend = false;
+  std::unique_ptr<block::Backend> release_backend() { return std::move(owned_); }
 
   // device_del was accepted; the guest lets go at the next reset.
   bool unplug_requested = false;

@@ -245,7 +245,9 @@ Task<Result<block::NodePtr>> open_blkdebug(block::Graph& graph, Common common, J
       CO_TRY(Rule rule, read_rule(given));
       rules.push_back(std::move(rule));
     }
-    if (!options[kind].empty()) shown[kind] = options[kind];
+    for (std::size_t i = 0; i < options[kind].size(); ++i)
+      for (const auto& [name, value] : options[kind][i].items())
+        shown[fmt::format("{}.{}.{}", kind, i, name)] = value;
   }
   for (const char* name : {"config", "align", "max-transfer", "opt-write-zero", "max-write-zero",
                            "opt-discard", "max-discard", "take-child-perms", "unshare-child-perms"})
@@ -258,6 +260,7 @@ Task<Result<block::NodePtr>> open_blkdebug(block::Graph& graph, Common common, J
   node->read_only = common.read_only;
   node->inactive = common.inactive;
   CO_TRY_OK(graph.attach(*node, image, "image", block::kFiltered | block::kPrimary));
+  if (!graph.profile().filters_follow_children) node->keep_size();
   co_return node;
 }
 

@@ -24,7 +24,7 @@ Task<Result<>> CopyOnRead::copy_up_to_bottom(std::uint64_t offset, std::uint64_t
   const bool misses_bottom = lowest.get() == &node;
   const block::Node* beyond = lowest && !misses_bottom ? block::next_layer(*lowest) : nullptr;
   for (const std::uint64_t end = offset + length; offset < end;) {
-    CO_TRY(const block::Status own, co_await node.status(offset, end - offset));
+    CO_TRY(const block::Status own, co_await filtered()->status(offset, end - offset));
     std::uint64_t n = own.length;
     block::Node* next = block::next_layer(node);
     bool found = false;
@@ -45,7 +45,7 @@ Task<Result<>> CopyOnRead::do_read(std::uint64_t offset, MutableBytes into) {
   if (has_bottom)
     CO_TRY_OK(co_await copy_up_to_bottom(offset, into.size()));
   else
-    CO_TRY_OK(co_await block::skip_filters(*filtered()).copy_up(offset, into.size()));
+    CO_TRY_OK(co_await filtered()->copy_up(offset, into.size()));
   co_return co_await FilterNode::do_read(offset, into);
 }
 
@@ -57,6 +57,7 @@ Task<Result<block::NodePtr>> open_copy_on_read(block::Graph& graph, Common commo
   node->read_only = common.read_only;
   node->inactive = common.inactive;
   CO_TRY_OK(graph.attach(*node, file, "file", block::kFiltered | block::kPrimary));
+  if (!graph.profile().sizes_follow_children) node->keep_size();
   if (options.contains("bottom")) {
     const std::string& name = options["bottom"].get_ref<const std::string&>();
     const block::NodePtr bottom = graph.find(name);

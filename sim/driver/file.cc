@@ -14,6 +14,25 @@ namespace sim::driver {
 
 namespace {
 
+class FileNode;
+
+// A format's way to the bytes, past the node: it is told what is written.
+class Watched final : public storage::Filter {
+ public:
+  Watched(std::shared_ptr<storage::Storage> next, FileNode& node)
+      : Filter(std::move(next)), node_(node) {}
+  Task<Result<>> write(std::uint64_t offset, Bytes from) override;
+  Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override;
+  Task<Result<>> discard(std::uint64_t offset, std::uint64_t length) override;
+  Bytes view(std::uint64_t offset, std::uint64_t length) override {
+    return next().view(offset, length);
+  }
+  bool view_held() const override { return next().view_held(); }
+
+ private:
+  FileNode& node_;
+};
+
 class FileNode final : public block::Node {
  public:
   FileNode(block::Graph& graph, std::string name, std::string path,
@@ -21,13 +40,27 @@ class FileNode final : public block::Node {
       : Node(graph, std::move(name), "file"),
         path_(std::move(path)),
         storage_(std::move(storage)),
+        watched_(std::make_shared<Watched>(storage_, *this)),
         locks_(locks) {}
 
   std::uint64_t size() const override { return align_up(storage_->size(), 512); }
   std::uint64_t request_alignment() const override { return cache_direct ? 4096 : 1; }
   std::string exact_filename() const override { return path_; }
   Json open_options() const override { return {{"driver", "file"}, {"filename", path_}}; }
-  std::shared_ptr<storage::Storage> storage() const override { return storage_; }
+  std::shared_ptr<storage::Storage> storage() const override { return watched_; }
+  using Node::note_write;
+  Task<Result<>> discard_bytes(std::uint64_t offset, std::uint64_t length) {
+    Result<> done = co_await storage_->discard(offset, length);
+    ++(done ? discards_ : failed_discards_);
+    if (done) discarded_ += length;
+    co_return done;
+  }
+  Json describe_statistics() const override {
+    return {{"driver", "file"},
+            {"discard-nb-ok", discards_},
+            {"discard-nb-failed", failed_discards_},
+            {"discard-bytes-ok", discarded_}};
+  }
 
   Task<Result<block::Status>> status(std::uint64_t offset, std::uint64_t length) override {
     if (offset >= storage_->size()) co_return block::Status{length, true, true};
@@ -48,6 +81,7 @@ class FileNode final : public block::Node {
       co_return error;
     }
     before_ = std::exchange(storage_, *std::move(opened));
+    watched_ = std::make_shared<Watched>(storage_, *this);
     co_return ok();
   }
   void commit_reopen() override {
@@ -55,7 +89,9 @@ class FileNode final : public block::Node {
     before_.reset();
   }
   void abort_reopen() override {
-    if (before_) storage_ = std::move(before_);
+    if (!before_) return;
+    storage_ = std::move(before_);
+    watched_ = std::make_shared<Watched>(storage_, *this);
   }
 
   // Other nodes of the same file are other openers: QEMU keeps them apart by locks on it.
@@ -78,11 +114,15 @@ class FileNode final : public block::Node {
     return storage_->write_zeroes(offset, length, flags.unmap);
   }
   Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override {
-    return storage_->discard(offset, length);
+    return discard_bytes(offset, length);
   }
   Task<Result<>> do_flush() override { return storage_->flush(); }
   Task<Result<>> do_truncate(block::Truncate wanted) override {
-    return storage_->truncate(wanted.size);
+    Result<> done = co_await storage_->truncate(wanted.size);
+    if (done) co_return ok();
+    Error error = std::move(done).error();
+    error.desc = "Could not resize file: " + error.desc;
+    co_return error;
   }
 
  private:
@@ -93,9 +133,27 @@ class FileNode final : public block::Node {
 
   std::string path_;
   std::shared_ptr<storage::Storage> storage_, before_;
+  std::shared_ptr<storage::Storage> watched_;  // storage_, as formats see it
+  std::uint64_t discards_ = 0, failed_discards_ = 0, discarded_ = 0;
   bool locks_;
   block::Permission held_;
 };
+
+Task<Result<>> Watched::write(std::uint64_t offset, Bytes from) {
+  Result<> done = co_await next().write(offset, from);
+  node_.note_write(offset, from.size());
+  co_return done;
+}
+
+Task<Result<>> Watched::write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) {
+  Result<> done = co_await next().write_zeroes(offset, length, unmap);
+  node_.note_write(offset, length);
+  co_return done;
+}
+
+Task<Result<>> Watched::discard(std::uint64_t offset, std::uint64_t length) {
+  return node_.discard_bytes(offset, length);
+}
 
 Error no_lock(std::string_view shared, std::string_view what) {
   return {ErrorClass::generic, fmt::format("Failed to get {}\"{}\" lock", shared, what), EAGAIN};

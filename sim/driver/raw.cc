@@ -6,6 +6,7 @@
 #include <optional>
 #include <tuple>
 
+#include "sim/block/chain.h"
 #include "sim/driver/open.h"
 
 namespace sim::driver {
@@ -20,11 +21,17 @@ class RawNode final : public block::Node {
 
   bool is_format() const override { return true; }
   std::uint64_t size() const override {
-    return size_ ? *size_ : align_up(file()->size() - offset_, 512);
+    if (size_) return *size_;
+    const bool follows = passes_on_ || graph().profile().sizes_follow_children;
+    return align_up(follows ? std::max(file()->size(), offset_) - offset_ : kept_size_, 512);
   }
+  // It has the size that it has now, whatever becomes of its file.
+  void keep_size() { kept_size_ = file()->size() - offset_; }
   bool is_whole() const { return offset_ == 0 && !size_; }
   std::shared_ptr<storage::Storage> storage() const override {
-    return is_whole() ? file()->storage() : nullptr;
+    if (!is_whole()) return nullptr;
+    passes_on_ = true;
+    return file()->storage();
   }
   std::string exact_filename() const override {
     return is_whole() && is_protocol(*file()) ? file()->exact_filename() : std::string();
@@ -63,13 +70,15 @@ class RawNode final : public block::Node {
 
  protected:
   Task<Result<>> do_read(std::uint64_t offset, MutableBytes into) override {
-    return file()->read(offset_ + offset, into);
+    return block::read_padded(*file(), offset_ + offset, into);
   }
   Task<Result<>> do_write(std::uint64_t offset, Bytes from) override {
+    kept_size_ = std::max(kept_size_, offset + from.size());
     return file()->write(offset_ + offset, from);
   }
   Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
                                  block::ZeroFlags flags) override {
+    kept_size_ = std::max(kept_size_, offset + length);
     return file()->write_zeroes(offset_ + offset, length, flags);
   }
   Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override {
@@ -82,13 +91,21 @@ class RawNode final : public block::Node {
         co_return Error{ErrorClass::generic, std::move(text), ENOTSUP};
       }("Cannot resize fixed-size raw disks");
     wanted.size += offset_;
-    return file()->truncate(wanted);
+    return truncate_file(wanted);
   }
 
  private:
+  Task<Result<>> truncate_file(block::Truncate wanted) {
+    Result<> done = co_await file()->truncate(wanted);
+    if (done) keep_size();
+    co_return done;
+  }
+
   std::uint64_t offset_;
   std::optional<std::uint64_t> size_;
   std::pair<std::uint64_t, std::optional<std::uint64_t>> before_;
+  std::uint64_t kept_size_ = 0;     // bytes
+  mutable bool passes_on_ = false;  // a format writes to the file past this node
 };
 
 Result<> check_stretch(const block::Node& file, std::uint64_t offset,
@@ -135,6 +152,7 @@ Task<Result<block::NodePtr>> open_raw(block::Graph& graph, Common common, Json o
     graph.detach(*node, "file");
     co_return std::move(fits).error();
   }
+  node->keep_size();
   co_return node;
 }
 

@@ -43,13 +43,13 @@ class Throttle final : public block::FilterNode {
   void abort_reopen() override { CHECK(set_group(before_), "it is in use"); }
 
   Result<> find_group(const std::string& name) const {
-    if (graph().throttle_groups.objects.contains(name)) return ok();
+    if (graph().throttle_groups.find(name)) return ok();
     return Error{ErrorClass::generic, fmt::format("Throttle group '{}' does not exist", name)};
   }
   Result<> set_group(const std::string& name) {
     TRY_OK(find_group(name));
     group_name_ = name;
-    group_ = graph().throttle_groups.objects.find(name)->second;
+    group_ = graph().throttle_groups.find(name);
     return ok();
   }
 
@@ -92,6 +92,7 @@ Task<Result<block::NodePtr>> open_throttle(block::Graph& graph, Common common, J
   node->read_only = common.read_only;
   node->inactive = common.inactive;
   CO_TRY_OK(graph.attach(*node, file, "file", block::kFiltered | block::kPrimary));
+  if (!graph.profile().filters_follow_children) node->keep_size();
   if (auto grouped = node->set_group(options["throttle-group"].get<std::string>()); !grouped) {
     graph.detach(*node, "file");
     co_return std::move(grouped).error();

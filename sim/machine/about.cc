@@ -16,7 +16,7 @@ Its own settings, by -understudy KEY=VALUE,... or the environment UNDERSTUDY_OPT
 
 Simulated:
   -qmp -qmp-pretty -mon -chardev (socket, stdio, null) -blockdev -device -object -compat
-  -S -daemonize -pidfile -version
+  -S -daemonize -pidfile -version, -drive (if=none, if=virtio)
 
 Taken, but nothing comes of it:
   -machine -M (none, pc, q35 and their versions, with any properties) -accel -enable-kvm -cpu -m
@@ -24,8 +24,8 @@ Taken, but nothing comes of it:
   of -chardev socket: mux, logfile, logappend, abstract, tight
 
 Refused by name, not in this version:
-  -drive and file names, -incoming -loadvm -snapshot -qtest, monitors for people (-monitor), other
-  displays and chardevs, TCP
+  -drive of other buses and file names, -incoming -loadvm -snapshot -qtest, monitors for people
+  (-monitor), other displays and chardevs, TCP
 
 Commands that are not in this version are refused by name as well: docs/qmp-coverage.md.
 )";

@@ -22,6 +22,7 @@ Machine::Machine(storage::FileSystem& files, MachineOptions options)
                options.compat,
                options.can_suspend} {
   graph_.observer = this;
+  context_.monitors = std::move(options.monitors);
   if (options.explore) world_.scheduler.explore(world_.rng.fork());
 }
 
@@ -35,6 +36,7 @@ Machine::~Machine() {
   world_.scheduler.abandon();
   for (const auto& job : jobs_.all()) job->abandon();
   devices_.clear();
+  context_.drives.clear();
   sim::run(world_, close_nodes(graph_));
   world_.scheduler.abandon();
   graph_.forget_all();
@@ -75,8 +77,14 @@ std::optional<Json> Machine::execute(Json request) {
   return reply;
 }
 
-Result<> Machine::add_drive(const Json&) {
-  return Error{ErrorClass::generic, "understudy: -drive is not in this version"};
+static Task<Result<>> add_and_collect(command::Context& context, Json options) {
+  Result<> added = co_await command::add_drive(context, std::move(options));
+  co_await context.graph.collect();
+  co_return added;
+}
+
+Result<> Machine::add_drive(const Json& options) {
+  return sim::run(world_, add_and_collect(context_, options));
 }
 
 std::optional<qmp::Event> Machine::take_event() {

@@ -20,6 +20,8 @@ struct MachineOptions {
   job::MirrorCanary mirror_canary = job::MirrorCanary::none;
   qmp::Compat compat = {};
   bool can_suspend = true;  // false: as `-machine none`
+  // By id; a real QEMU that is a target has one of that name.
+  std::vector<std::string> monitors = {"monitor"};
 };
 
 class Machine final : private job::Observer, private block::GraphObserver {

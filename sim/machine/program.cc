@@ -154,10 +154,13 @@ int run_program(const std::string& program, std::span<const std::string> argumen
     if (const auto written = pidfile.write(line.pidfile, *line.settings.profile); !written)
       return fail(written.error());
   storage::RealFiles files;
+  std::vector<std::string> monitors;
+  for (const MonitorOption& monitor : line.monitors) monitors.push_back(monitor.chardev);
   Machine machine(files, {.profile = line.settings.profile,
                           .seed = line.settings.seed,
                           .compat = line.compat,
-                          .can_suspend = !line.has_cpu_limit});
+                          .can_suspend = !line.has_cpu_limit,
+                          .monitors = std::move(monitors)});
   Server server(machine, line, signals.get(), warn);
   if (const auto opened = server.open(); !opened) return fail(opened.error());
   if (const auto furnished = furnish(machine, line); !furnished) return fail(furnished.error());

@@ -187,6 +187,35 @@ struct Profile {
   // A snapshot of the machine that is loaded through a throttle node crashes (10.0 and 11.1:
   // throttle_drain_end; before, QEMU hangs at the next drained section).
   bool load_through_throttle_crashes = false;
+  // What a container in QOM is not when a device is asked for: "/machine is not a hotpluggable
+  // device" (5.2 and 7.2), or "device"; whether the empty id is one (not in 5.2).
+  std::string_view container_is_no = "device";
+  bool empty_id_is_container = true;
+  // An image's size beyond what QEMU can address is refused before all else (not in 5.2).
+  bool range_is_checked_first = true;
+  // block_resize of a node that is busy names the device as it was given, "(null)" if not, and no
+  // reason (5.2 and 7.2).
+  bool busy_resize_names_device = false;
+  // query-blockstats has zone_append (from 10.0).
+  bool has_zone_append = true;
+  // Devices count requests that failed or were invalid unless told not to (not in 5.2, where only
+  // -drive's do).
+  bool devices_count_failures = true;
+  // A CD drive that never had a medium takes its first one read-only (not in 5.2).
+  bool empty_drive_is_read_only = true;
+  // A raw or copy-on-read node has the size that its child has (not on 10.0), or that it had when
+  // it was opened or last resized; other filters have it, too (11.1).
+  bool sizes_follow_children = true;
+  bool filters_follow_children = false;
+  // Nodes of the driver `file` have format-specific information, with nothing in it (from 10.0).
+  bool files_have_format = true;
+  // query-cpus-fast tells `arch` (5.2), `qom-type` (11.1).
+  bool cpus_have_arch = false;
+  bool cpus_have_type = false;
+  // Monitors are among QOM's objects (11.1).
+  bool monitors_are_objects = false;
+  // block-latency-histogram-set takes an empty list of boundaries (5.2 and 7.2).
+  bool histogram_may_be_empty = false;
 };
 
 // Versions and packages as the greetings say (measured on each).
@@ -235,7 +264,17 @@ inline constexpr std::array kProfiles = {
             .reopen_is_stable = false,
             .old_machine_snapshot_texts = true,
             .delvm_checks_devices = false,
-            .snapshot_name_columns = 17},
+            .snapshot_name_columns = 17,
+            .container_is_no = "hotpluggable device",
+            .empty_id_is_container = false,
+            .range_is_checked_first = false,
+            .busy_resize_names_device = true,
+            .has_zone_append = false,
+            .devices_count_failures = false,
+            .empty_drive_is_read_only = false,
+            .files_have_format = false,
+            .cpus_have_arch = true,
+            .histogram_may_be_empty = true},
     Profile{.name = "7.2",
             .major = 7,
             .minor = 2,
@@ -243,7 +282,12 @@ inline constexpr std::array kProfiles = {
             .package = "Debian 1:7.2+dfsg-7+deb12u18+b3",
             .concluded_stream_filter_is_hollow = true,
             .device_integers_are_signed = true,
-            .bad_size_says_range = false},
+            .bad_size_says_range = false,
+            .container_is_no = "hotpluggable device",
+            .busy_resize_names_device = true,
+            .has_zone_append = false,
+            .files_have_format = false,
+            .histogram_may_be_empty = true},
     Profile{.name = "10.0",
             .major = 10,
             .minor = 0,
@@ -267,7 +311,8 @@ inline constexpr std::array kProfiles = {
             .device_properties_are_typed = true,
             .snapshot_table_has_underscores = true,
             .machine_snapshot_skips_older_nodes = true,
-            .load_through_throttle_crashes = true},
+            .load_through_throttle_crashes = true,
+            .sizes_follow_children = false},
     Profile{.name = "11.1",
             .major = 11,
             .minor = 1,
@@ -299,7 +344,10 @@ inline constexpr std::array kProfiles = {
             .persistent_bitmaps_need_write_access = true,
             .info_snapshots_says_error = true,
             .snapshot_table_has_underscores = true,
-            .load_through_throttle_crashes = true},
+            .load_through_throttle_crashes = true,
+            .filters_follow_children = true,
+            .cpus_have_type = true,
+            .monitors_are_objects = true},
 };
 
 constexpr const Profile* find_profile(std::string_view name) {

@@ -177,6 +177,29 @@ Task<std::string> run_discard(block::Backend& backend, Verb verb, Range range) {
   co_return verb.quiet ? std::string() : report("discard", range.offset, range.length);
 }
 
+// As the guest's requests are: with accounting.  They have ended when the next command comes.
+Task<std::string> run_accounted(block::Backend& backend, Verb verb, Range range) {
+  const bool is_read = verb.name == "aio_read";
+  std::vector<std::byte> buffer(range.length, std::byte{verb.pattern.value_or(0xcd)});
+  World& world = backend.world();
+  const Instant begin = world.scheduler.now();
+  const Result<> done = is_read ? co_await backend.read(range.offset, buffer)
+                                : co_await backend.write(range.offset, buffer);
+  block::Accounting& counted = backend.accounting;
+  counted.finish(is_read ? counted.read : counted.write, range.length, begin, world.scheduler.now(),
+                 static_cast<bool>(done));
+  if (!done)
+    co_return fmt::format("{} failed: {}\n", is_read ? "readv" : "aio_write", done.error().desc);
+  if (verb.quiet) co_return std::string();
+  co_return report(is_read ? "read" : "wrote", range.offset, range.length);
+}
+
+Task<void> run_aio_flush(block::Backend& backend) {
+  const Instant now = backend.world().scheduler.now();
+  backend.accounting.finish(backend.accounting.flush, 0, now, now, true);
+  co_return;
+}
+
 }  // namespace
 
 Task<Result<>> run_qemu_io(block::Backend& backend, std::string verb_line, std::string& output) {
@@ -191,18 +214,25 @@ Task<Result<>> run_qemu_io(block::Backend& backend, std::string verb_line, std::
     (void)co_await backend.flush();  // QEMU does not say if it fails (measured, 5.2 to 11.1)
     co_return ok();
   }
-  if (verb->name != "read" && verb->name != "write" && verb->name != "discard") {
+  if (verb->name == "aio_flush") {
+    co_await run_aio_flush(backend);
+    co_return ok();
+  }
+  const bool is_accounted = verb->name == "aio_read" || verb->name == "aio_write";
+  if (!is_accounted && verb->name != "read" && verb->name != "write" && verb->name != "discard") {
     output += fmt::format("command \"{}\" not found\n", verb->name);
     co_return ok();
   }
   block::Permission wanted = backend.permission();
-  if (verb->name != "read" && (wanted.needed & block::kWrite) == 0) {
+  if (verb->name != "read" && verb->name != "aio_read" && (wanted.needed & block::kWrite) == 0) {
     wanted.needed |= block::kWrite;
     CO_TRY_OK(backend.set_permission(wanted));
   }
   const auto range = read_range(*verb);
   if (!range)
     output += range.error();
+  else if (is_accounted)
+    output += co_await run_accounted(backend, *verb, *range);
   else if (verb->name == "read")
     output += co_await run_read(backend, *verb, *range);
   else if (verb->name == "write")

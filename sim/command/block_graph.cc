@@ -1,0 +1,88 @@
+// x-debug-query-block-graph: nodes, their users, and who needs what of whom.
+
+#include <array>
+#include <map>
+
+#include "sim/command/context.h"
+
+namespace sim::command {
+
+namespace {
+
+// QAPI: BlockPermission, in its order.
+struct NamedPermission {
+  std::string_view name;
+  block::Permissions bit;
+};
+constexpr std::array kPermissions = {NamedPermission{"consistent-read", block::kConsistentRead},
+                                     NamedPermission{"write", block::kWrite},
+                                     NamedPermission{"write-unchanged", block::kWriteUnchanged},
+                                     NamedPermission{"resize", block::kResize}};
+
+// QAPI: XDbgBlockGraph.  Numbers are given as things are met; lists have the newest first.
+class Drawing {
+ public:
+  explicit Drawing(bool has_graph_mod) : has_graph_mod_(has_graph_mod) {}
+
+  void add_node(const void* what, std::string_view type, const std::string& name) {
+    Json node = {{"id", number_of(what)}, {"type", type}, {"name", name}};
+    nodes_.insert(nodes_.begin(), std::move(node));
+  }
+  void add_edge(const void* parent, const block::Edge& edge) {
+    const unsigned number = number_of(parent);
+    Json described = {{"parent", number},
+                      {"child", number_of(edge.node().get())},
+                      {"name", edge.name()},
+                      {"perm", names_of(edge.needed(), false)},
+                      {"shared-perm", names_of(edge.shared(), has_graph_mod_)}};
+    edges_.insert(edges_.begin(), std::move(described));
+  }
+  Json take() { return {{"nodes", std::move(nodes_)}, {"edges", std::move(edges_)}}; }
+
+ private:
+  unsigned number_of(const void* what) {
+    return numbers_.try_emplace(what, static_cast<unsigned>(numbers_.size() + 1)).first->second;
+  }
+  static Json names_of(block::Permissions bits, bool graph_mod) {
+    Json names = Json::array();
+    for (const NamedPermission& permission : kPermissions)
+      if ((bits & permission.bit) != 0) names.insert(names.begin(), permission.name);
+    if (graph_mod) names.insert(names.begin(), "graph-mod");
+    return names;
+  }
+
+  bool has_graph_mod_;
+  std::map<const void*, unsigned> numbers_;  // looked up only: their order decides nothing
+  Json nodes_ = Json::array(), edges_ = Json::array();
+};
+
+Task<Result<Json>> query_block_graph(Context& context, Json /*arguments*/) {
+  for (const auto& job : context.jobs.all())
+    if (job->status() != job::Status::null)
+      co_return Error{ErrorClass::generic,
+                      "understudy: x-debug-query-block-graph while there are jobs is not in this "
+                      "version"};
+  Drawing drawing(!context.profile.objects_are_checked_by_schema);
+  for (const block::Backend* backend : context.graph.backends) {
+    std::string name = backend->name();
+    if (name.empty() && backend->device != nullptr) name = backend->device->label();
+    drawing.add_node(backend, "block-backend", name);
+    if (backend->edge() != nullptr) drawing.add_edge(backend, *backend->edge());
+  }
+  const auto& nodes = context.graph.all();
+  for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
+    drawing.add_node(node->get(), "block-driver", (*node)->name());
+    for (const block::EdgePtr& child : (*node)->children()) drawing.add_edge(node->get(), *child);
+  }
+  co_return drawing.take();
+}
+
+constexpr std::array kCommands = {
+    Command{"x-debug-query-block-graph", query_block_graph},
+};
+
+}  // namespace
+
+std::span<const Command> block_graph_commands() { return kCommands; }
+
+}  // namespace sim::command
