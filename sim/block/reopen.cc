@@ -89,8 +89,8 @@ Task<Result<>> Graph::set_read_only(NodePtr node, bool read_only) {
   std::vector<Reopened> nodes;
   for (NodePtr at = node; at != nullptr;) {
     nodes.emplace_back(at).read_only = read_only;
-    const Node* file = at->file();
-    at = file != nullptr && follows(*file, *at) ? at->child_edge("file")->node() : nullptr;
+    const Edge* edge = at->child_edge(at->child("image") != nullptr ? "image" : "file");
+    at = edge != nullptr && follows(*edge->node(), *at) ? edge->node() : nullptr;
   }
   co_return co_await reopen(std::move(nodes));
 }

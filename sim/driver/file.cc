@@ -49,8 +49,8 @@ class FileNode final : public block::Node {
   Json open_options() const override { return {{"driver", "file"}, {"filename", path_}}; }
   std::shared_ptr<storage::Storage> storage() const override { return watched_; }
   using Node::note_write;
-  Task<Result<>> discard_bytes(std::uint64_t offset, std::uint64_t length) {
-    Result<> done = co_await storage_->discard(offset, length);
+  Task<Result<>> discard_bytes(storage::Storage& in, std::uint64_t offset, std::uint64_t length) {
+    Result<> done = co_await in.discard(offset, length);
     ++(done ? discards_ : failed_discards_);
     if (done) discarded_ += length;
     co_return done;
@@ -114,7 +114,7 @@ class FileNode final : public block::Node {
     return storage_->write_zeroes(offset, length, flags.unmap);
   }
   Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override {
-    return discard_bytes(offset, length);
+    return discard_bytes(*storage_, offset, length);
   }
   Task<Result<>> do_flush() override { return storage_->flush(); }
   Task<Result<>> do_truncate(block::Truncate wanted) override {
@@ -152,7 +152,7 @@ Task<Result<>> Watched::write_zeroes(std::uint64_t offset, std::uint64_t length,
 }
 
 Task<Result<>> Watched::discard(std::uint64_t offset, std::uint64_t length) {
-  return node_.discard_bytes(offset, length);
+  return node_.discard_bytes(next(), offset, length);
 }
 
 Error no_lock(std::string_view shared, std::string_view what) {
