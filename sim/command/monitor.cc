@@ -30,8 +30,8 @@ Task<Result<Json>> run_on(Context& context, block::Backend& backend, std::string
     context.crash = "a write to an inactive node";
     co_return Json("");
   }
-  const auto run = co_await hmp::run_qemu_io(backend, std::move(verb), context.standard_output);
   if (crashes(backend, verb)) context.crash = "a request is counted in a histogram without bins";
+  const auto run = co_await hmp::run_qemu_io(backend, std::move(verb), context.standard_output);
   co_return Json(run ? "" : run.error().desc + "\r\n");
 }
 

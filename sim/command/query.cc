@@ -40,8 +40,7 @@ std::uint64_t memory_alignment(const block::Node& node) {
 
 // QAPI: BlockLimitsInfo, of regular files (measured on 11.1).
 Json describe_limits(const block::Node& node) {
-  const bool is_coarse =
-      (node.probed && node.driver() == "raw") || (node.cache_direct && node.driver() == "file");
+  const bool is_coarse = node.probed && node.driver() == "raw";
   Json limits = {{"max-iov", 1024},
                  {"min-mem-alignment", memory_alignment(node)},
                  {"opt-mem-alignment", 4096},

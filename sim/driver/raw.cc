@@ -53,6 +53,7 @@ class RawNode final : public block::Node {
     read_stretch(options);
     co_return ok();
   }
+  void commit_reopen() override { keep_size(); }
   void abort_reopen() override { std::tie(offset_, size_) = before_; }
   void read_stretch(const Json& options) {
     offset_ = options.value("offset", std::uint64_t{0});
