@@ -51,7 +51,7 @@ static constexpr std::array kDrivers = {
     Driver{"qcow2",
            "file|backing|cache-size|l2-cache-size|l2-cache-entry-size|refcount-cache-size|"
            "cache-clean-interval|pass-discard-request|pass-discard-snapshot|pass-discard-other|"
-           "overlap-check|lazy-refcounts|encrypt|data-file",
+           "overlap-check|lazy-refcounts|discard-no-unref|encrypt|data-file",
            open_qcow2},
     Driver{"snapshot-access", "file", open_snapshot_access},
     Driver{"throttle", "file|throttle-group", open_throttle},

@@ -233,6 +233,7 @@ Task<Result<>> Qcow2Node::open_image(Json options, bool writable) {
   if (options.contains("lazy-refcounts"))
     how.lazy_refcounts = options["lazy-refcounts"].get<bool>();
   CO_TRY(image_, co_await qcow2::Image::open(world(), bytes, std::move(how)));
+  image_->discard_keeps_place = options.value("discard-no-unref", false);
   opened_with_ = std::move(options);
   co_return ok();
 }

@@ -79,6 +79,8 @@ Result<> check_qcow2_options(const Json& options, const qcow2::Header& header,
   if (options.value("lazy-refcounts", false) && header.version < 3)
     return generic(
         "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
+  if (options.value("discard-no-unref", false) && header.version < 3)
+    return generic("discard-no-unref is only supported since qcow2 version 3");
   return check_encryption(options, header);
 }
 

@@ -17,7 +17,7 @@ namespace sim::driver {
 inline constexpr std::string_view kQcow2ReopenOptions =
     "lazy-refcounts|pass-discard-request|pass-discard-snapshot|pass-discard-other|"
     "overlap-check|cache-size|l2-cache-size|l2-cache-entry-size|refcount-cache-size|"
-    "cache-clean-interval|encrypt";
+    "cache-clean-interval|encrypt|discard-no-unref";
 
 // What QEMU refuses of them, in its order (QAPI: BlockdevOptionsQcow2, checked by the schema).
 Result<> check_qcow2_options(const Json& options, const qcow2::Header& header,

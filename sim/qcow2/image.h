@@ -106,6 +106,9 @@ class Image {
   // Whether host clusters that these two give up are discarded in the file (option
   // pass-discard-request; by default as the node's option discard=unmap says).
   bool pass_discard_request = true;
+  // Clusters that these two make zero keep their place in the file (option discard-no-unref, from
+  // 8.1; version 3 only), whatever is passed on.
+  bool discard_keeps_place = false;
 
   // Everything acknowledged so far is in the file, and the file is flushed.
   Task<Result<>> flush();
@@ -309,6 +312,7 @@ class Image {
   Extent stretch_of(L2Entry entry, GuestOffset at) const;
   // Gives up what an entry that is no longer in its table referred to, of every kind.
   Task<Result<>> release_entry(L2Entry old, bool discard);
+  Task<Result<>> discard_kept(L2Entry kept);
 
   // data.cc: the guest's bytes where they are stored; `at` and `host` are of the same byte, whole
   // sectors if the image is encrypted.

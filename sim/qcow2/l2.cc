@@ -291,4 +291,11 @@ Task<Result<>> Image::release_entry(L2Entry old, bool discard) {
   co_return ok();
 }
 
+// A host cluster that an entry goes on to name loses its contents.
+Task<Result<>> Image::discard_kept(L2Entry kept) {
+  if (pass_discard_request && format_.placed(kept))
+    (void)co_await data().discard(kept.host().value, cluster_size());
+  co_return ok();
+}
+
 }  // namespace sim::qcow2

@@ -151,12 +151,16 @@ Task<Result<>> Image::zero_clusters(GuestCluster first, std::uint64_t count, boo
     const GuestCluster cluster = first + i;
     CO_TRY(const L2Entry old, co_await entry(cluster));
     CO_TRY_OK(check_entry(cluster, old));
-    const bool gives_up = old.compressed() || (unmap && format_.placed(old));
+    const bool emptied = unmap && format_.placed(old) && !old.compressed();
+    const bool gives_up = old.compressed() || (emptied && !discard_keeps_place);
     const L2Entry zero = plain_zero(format_);
     const L2Entry now{.word = (gives_up ? 0 : old.word) | zero.word, .bitmap = zero.bitmap};
     if (now == old) continue;
     CO_TRY_OK(co_await set_entry(cluster, now));
-    if (gives_up) CO_TRY_OK(co_await release_entry(old, pass_discard_request));
+    if (gives_up)
+      CO_TRY_OK(co_await release_entry(old, pass_discard_request));
+    else if (emptied)
+      CO_TRY_OK(co_await discard_kept(old));
   }
   co_return ok();
 }
@@ -187,10 +191,15 @@ Task<Result<>> Image::discard_clusters(GuestCluster first, std::uint64_t count) 
     CO_TRY(const L2Entry old, co_await entry(cluster));
     CO_TRY_OK(check_entry(cluster, old));
     const bool allocated = old.compressed() || format_.placed(old);
-    const L2Entry now = plain_zero(format_);
+    const bool keeps = discard_keeps_place && !old.compressed();
+    L2Entry now = plain_zero(format_);
+    if (keeps) now.word |= old.word;
     if (old == now || (!allocated && backing_ == nullptr)) continue;
     CO_TRY_OK(co_await set_entry(cluster, now));
-    CO_TRY_OK(co_await release_entry(old, pass_discard_request));
+    if (keeps)
+      CO_TRY_OK(co_await discard_kept(old));
+    else
+      CO_TRY_OK(co_await release_entry(old, pass_discard_request));
   }
   co_return ok();
 }
