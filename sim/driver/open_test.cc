@@ -72,11 +72,10 @@ TEST_F(OpenTest, WhatQemuHasAndWeHaveNotIsRefusedByName) {
   EXPECT_EQ(refusal({{"driver", "nbd"}, {"node-name", "a"}}),
             "understudy: driver 'nbd' is not in this version");
   EXPECT_EQ(refusal({{"driver", "nope"}, {"node-name", "a"}}), "Unknown driver 'nope'");
-  EXPECT_EQ(refusal({{"driver", "qcow2"},
-                     {"node-name", "a"},
-                     {"file", file("/good")},
-                     {"overlap-check", "all"}}),
-            "understudy: option 'overlap-check' of driver 'qcow2' is not in this version");
+  EXPECT_EQ(
+      refusal(
+          {{"driver", "file"}, {"node-name", "a"}, {"filename", "/good"}, {"pr-manager", "pr0"}}),
+      "understudy: option 'pr-manager' of driver 'file' is not in this version");
 }
 
 TEST_F(OpenTest, NamesAreChecked) {
