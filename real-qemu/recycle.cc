@@ -153,7 +153,7 @@ bool can_be_undone(std::string_view command, const Json& arguments) {
   if (command == "device_add") {
     // Without an id we would not find it, and it takes a number; an empty drive leaves a backend
     // behind, which x-debug-query-block-graph shows.
-    const Json id = arguments.value("id", Json());
+    const Json id = arguments.is_object() ? arguments.value("id", Json()) : Json();
     if (!id.is_string() || id.get_ref<const std::string&>().empty()) return false;
     return arguments.value("driver", Json()) != "scsi-cd" || arguments.contains("drive");
   }
