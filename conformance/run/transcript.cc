@@ -19,7 +19,7 @@ namespace {
 using std::chrono::milliseconds;
 
 // Generous for what a real QEMU does at once; of virtual time on the simulator.
-constexpr milliseconds kPatience{10'000};
+constexpr milliseconds kPatience{60'000};
 
 // What follows in a file's digest is of the file with the times of its internal snapshots.
 constexpr std::string_view kWithTimes = ", with snapshots' times ";
