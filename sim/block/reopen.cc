@@ -88,7 +88,9 @@ Task<Result<>> Graph::set_read_only(NodePtr node, bool read_only) {
   if (node->read_only == read_only) co_return ok();
   std::vector<Reopened> nodes;
   for (NodePtr at = node; at != nullptr;) {
-    nodes.emplace_back(at).read_only = read_only;
+    Reopened& reopened = nodes.emplace_back(at);
+    const bool keeps = at != node && at->options.contains("read-only");  // it was told so itself
+    if (!keeps) reopened.read_only = read_only;
     const Edge* edge = at->child_edge(at->child("image") != nullptr ? "image" : "file");
     at = edge != nullptr && follows(*edge->node(), *at) ? edge->node() : nullptr;
   }

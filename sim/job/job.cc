@@ -237,6 +237,7 @@ bool Job::has_ended() const { return status_ >= Status::waiting && status_ <= St
 
 void Job::fail(Error error) {
   failed_ = true;
+  error_number_ = error.number;
   error_ = std::move(error.desc);
   change_status(Status::aborting);
   end_.wake_all();

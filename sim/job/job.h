@@ -68,6 +68,7 @@ class Job : public std::enable_shared_from_this<Job> {
   Progress progress() const { return progress_; }
   // Why it failed or was cancelled ("Operation canceled"); empty while there is nothing to say.
   const std::string& error() const { return error_; }
+  int error_number() const { return error_number_; }  // the errno of that, 0 if there is none
   bool is_ready() const;
   bool is_paused() const { return paused_; }
   bool is_user_paused() const { return user_paused_; }
@@ -208,6 +209,7 @@ class Job : public std::enable_shared_from_this<Job> {
   Status status_ = Status::undefined;
   Progress progress_;
   std::string error_;
+  int error_number_ = 0;
   RateLimit limit_;
 
   int pause_count_ = 0;

@@ -313,16 +313,12 @@ Task<Result<>> Mirror::settle_backing() {
   co_return graph().set_backing(target, wanted == nullptr ? nullptr : wanted->shared_from_this());
 }
 
-static Error wrong_size(const Profile& profile) {
-  if (!profile.mirror_names_wrong_size) return os_error(EINVAL);
-  return {ErrorClass::generic, "Source and target image have different sizes", EINVAL};
-}
-
 Task<Result<>> Mirror::run() {
   length_ = settings_.source->size();
   if (settings_.is_commit && length_ > settings_.target->size())
     CO_TRY_OK(co_await settings_.target->truncate({.size = length_}));
-  if (!settings_.is_commit && length_ != settings_.target->size()) co_return wrong_size(profile());
+  if (!settings_.is_commit && length_ != settings_.target->size())
+    co_return Error{ErrorClass::generic, "Source and target image have different sizes", EINVAL};
   if (length_ == 0) co_return co_await wait_for_end_of_empty_disk();
   find_out_about_target();
   Result<> result = ok();

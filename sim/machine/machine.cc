@@ -110,7 +110,9 @@ void Machine::emit_block_job_event(const char* name, const job::Job& job, bool w
                {"len", job.progress().total},
                {"offset", job.progress().current},
                {"speed", job.speed()}};
-  if (with_error && !job.error().empty()) data["error"] = job.error();
+  if (with_error && !job.error().empty())
+    data["error"] =
+        graph_.profile().completion_has_own_text ? job.error() : os_error(job.error_number()).desc;
   events_.emit(name, std::move(data));
 }
 

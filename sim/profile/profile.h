@@ -90,8 +90,9 @@ struct Profile {
   // The filter of a mirror that has concluded stays until the job is dismissed (5.2; difference
   // 23).
   bool mirror_filter_outlives_job = false;
-  // The wrong size of a mirror's target is named (not in 5.2; difference 15).
-  bool mirror_names_wrong_size = true;
+  // BLOCK_JOB_COMPLETED tells the job's error in its own words, as query-jobs does, or (5.2) just in
+  // the system's for its errno (difference 15).
+  bool completion_has_own_text = true;
   // `complete` is accepted while a mirror rests (not in 5.2; difference 9).
   bool standby_can_complete = true;
   // Until a concluded stream is dismissed its filter stays, in 7.2 without a child: what looks at
@@ -241,7 +242,7 @@ inline constexpr std::array kProfiles = {
             .bitmaps_have_status = true,
             .stream_has_filter = false,
             .mirror_filter_outlives_job = true,
-            .mirror_names_wrong_size = false,
+            .completion_has_own_text = false,
             .standby_can_complete = false,
             .concluded_backup_crashes_query = true,
             .snapshot_onto_itself_crashes = true,
