@@ -53,6 +53,12 @@ void Job::cancel_unstarted() {
   world_.scheduler.spawn(abort_all(shared_from_this()));
 }
 
+void Job::abandon() {
+  if (transaction_) transaction_->jobs.clear();
+  let_go();
+  dismissed();
+}
+
 void Job::fail_early(Observer& observer) {
   observer_ = &observer;
   if (never_was_) return clean(false);

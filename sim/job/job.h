@@ -92,10 +92,7 @@ class Job : public std::enable_shared_from_this<Job> {
   virtual void describe(Json& info) const { (void)info; }
 
   // The machine ends, whether the job has ended or not: it lets go of its nodes.
-  void abandon() {
-    let_go();
-    dismissed();
-  }
+  void abandon();
 
   // Instead of start(), after create(): what it was made for does not happen.
   void cancel_unstarted();

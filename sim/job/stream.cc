@@ -51,7 +51,11 @@ Task<Result<>> Stream::take_nodes() {
   CO_TRY_OK(graph().freeze_chain(node, above));
   frozen_ = true;
   was_read_only_ = node.read_only;
-  if (was_read_only_) CO_TRY_OK(co_await graph().set_read_only(settings_.node, false));
+  if (was_read_only_) {
+    const Result<> writable = co_await graph().set_read_only(settings_.node, false);
+    if (!writable) never_be();
+    CO_TRY_OK(writable);
+  }
   co_return take_chain();
 }
 
