@@ -107,6 +107,8 @@ class Mirror final : public BlockJob {
   void end_guest_change(std::uint64_t offset, std::uint64_t bytes);
   void guest_change_was_not_copied() { actively_synced_ = false; }
   bool is_drained() const override { return drained_; }
+  // Whether there may be a job of its id: it is asked once the filter is there, as QEMU does.
+  std::function<Result<>()> check_id;
   // Opens the backing file that a node's header names, and attaches it; given from outside.
   std::function<Task<Result<>>(block::Node&)> open_backing;
 
@@ -142,6 +144,7 @@ class Mirror final : public BlockJob {
   void thaw();
   void find_out_about_target();
   Task<Result<>> find_dirty();
+  bool punches_holes() const;
   Task<Result<>> wait_for_end_of_empty_disk();
   Task<Result<>> synchronise();
   Task<Duration> start_requests();

@@ -51,7 +51,11 @@ Task<Result<>> Stream::take_nodes() {
   CO_TRY_OK(graph().freeze_chain(node, above));
   frozen_ = true;
   was_read_only_ = node.read_only;
-  if (was_read_only_) CO_TRY_OK(co_await graph().set_read_only(settings_.node, false));
+  if (was_read_only_) {
+    Result<> writable = co_await graph().set_read_only(settings_.node, false);
+    if (!writable) never_be();
+    CO_TRY_OK(writable);
+  }
   co_return take_chain();
 }
 
@@ -72,8 +76,17 @@ Result<> Stream::take_chain() {
     filter->has_bottom = true;
     filter_ = filter;
     filter_->implicit = settings_.filter_node_name.empty();
-    TRY_OK(graph().insert_above(filter_, node, "file", block::kFiltered | block::kPrimary));
+    if (Result<> above =
+            graph().insert_above(filter_, node, "file", block::kFiltered | block::kPrimary);
+        !above) {
+      never_be();
+      return above;
+    }
     graph().add(filter_);
+  }
+  if (Result<> usable = check_id(); !usable) {
+    never_be();
+    return usable;
   }
   const block::NodePtr& main = filter_ ? filter_ : node;
   // 5.2 has no filter to be in between: the job is refused as a whole.

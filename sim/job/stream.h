@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -26,6 +27,8 @@ class Stream final : public BlockJob {
   Stream(block::Graph& graph, StreamSettings settings);
   // Puts the filter above the node and takes the chain.  If it is refused the job can only fail.
   Task<Result<>> take_nodes();
+  // Whether there may be a job of its id: it is asked once the filter is there, as QEMU does.
+  std::function<Result<>()> check_id;
 
  protected:
   void let_go() override { clean(false); }

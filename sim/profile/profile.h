@@ -134,6 +134,10 @@ struct Profile {
   // A backup copies cluster by cluster, one after the other, at the speed of its job (5.2), or up
   // to 64 requests at once, which rest when the job pauses.
   bool backup_copies_by_cluster = false;
+  // What is less than a cluster at an image's end is copied by a backup as data (not in 5.2).
+  bool short_copy_is_data = true;
+  // An image that could not be created is removed (not in 5.2), even if its file was there before.
+  bool failed_create_removes_file = true;
   // A block job is a block backend of its main node (5.2).
   bool jobs_are_backends = false;
   // "expects a power of 2" (5.2: "expects power of 2").
@@ -254,6 +258,8 @@ inline constexpr std::array kProfiles = {
             .overlay_node_name_has_hyphen = false,
             .has_copy_before_write = false,
             .backup_copies_by_cluster = true,
+            .short_copy_is_data = false,
+            .failed_create_removes_file = false,
             .jobs_are_backends = true,
             .power_of_two_has_article = false,
             .bad_node_name_is_quoted = false,
