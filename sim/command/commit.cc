@@ -94,6 +94,7 @@ Task<Result<Json>> commit_active(Context& context, Nodes nodes, Json arguments,
   settings.target = nodes.base;
   settings.is_commit = true;
   settings.speed = static_cast<std::uint64_t>(speed);
+  settings.speed_is_negative = speed < 0;
   settings.filter_node_name = arguments.value("filter-node-name", "");
   settings.on_source_error = settings.on_target_error = on_error_of(arguments, "on-error");
   nodes = {};
@@ -102,7 +103,6 @@ Task<Result<Json>> commit_active(Context& context, Nodes nodes, Json arguments,
   job->check_id = [&context, id = job->id()] { return context.jobs.check_new_id(id); };
   CO_TRY_OK(co_await job->make_target_writable());
   Result<> ready = job->take_nodes();
-  if (ready && speed < 0) ready = generic("Parameter 'speed' expects a non-negative value");
   CO_TRY_OK(co_await start_or_fail(context, job, std::move(ready)));
   co_return Json::object();
 }

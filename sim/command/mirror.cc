@@ -55,12 +55,12 @@ Task<Result<Json>> start(Context& context, Json arguments, job::MirrorSettings s
   const std::string id = settings.job.id;
   const std::int64_t speed = arguments.value("speed", std::int64_t{0});
   settings.speed = static_cast<std::uint64_t>(speed);
+  settings.speed_is_negative = speed < 0;
   const auto mirror =
       std::make_shared<job::Mirror>(context.graph, std::move(settings), context.mirror_canary);
   mirror->check_id = [&context, id] { return context.jobs.check_new_id(id); };
   mirror->open_backing = [&context](block::Node& target) { return open_backing(context, target); };
   Result<> usable = mirror->take_nodes();
-  if (usable && speed < 0) usable = generic("Parameter 'speed' expects a non-negative value");
   if (!usable) {
     context.jobs.fail_early(*mirror);
     co_return std::move(usable).error();

@@ -44,6 +44,8 @@ Result<Prepared> put_above(Context& context, const block::NodePtr& node,
 Task<Result<Prepared>> drained(Context& context, block::NodePtr node,
                                Task<Result<Prepared>> prepare) {
   co_await context.graph.drain_begin(node);
+  co_await context.world.scheduler.yield();  // a job that had just done its work ends now
+  co_await context.world.scheduler.yield();
   auto prepared = co_await std::move(prepare);
   if (prepared)
     prepared->clean = [&context, node] { context.graph.drain_end(*node); };

@@ -81,10 +81,10 @@ Task<Result<Json>> block_stream(Context& context, Json arguments) {
   settings.on_error = on_error_of(arguments, "on-error");
   const std::int64_t speed = arguments.value("speed", std::int64_t{0});
   settings.speed = static_cast<std::uint64_t>(speed);
+  settings.speed_is_negative = speed < 0;
   const auto job = std::make_shared<job::Stream>(context.graph, std::move(settings));
   job->check_id = [&context, id = job->id()] { return context.jobs.check_new_id(id); };
   Result<> ready = co_await job->take_nodes();
-  if (ready && speed < 0) ready = generic("Parameter 'speed' expects a non-negative value");
   CO_TRY_OK(co_await start_or_fail(context, job, std::move(ready)));
   co_return Json::object();
 }

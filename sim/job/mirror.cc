@@ -144,6 +144,8 @@ Result<> Mirror::take_nodes() {
     TRY_OK(target_.set_permission(wanted));
   }
   Result<> taken = hold_main(filter_, {block::kConsistentRead, kOthers});
+  if (taken && settings_.speed_is_negative)
+    return generic("Parameter 'speed' expects a non-negative value");
   if (taken) taken = target_.insert(settings_.target);
   if (taken) taken = hold("source", source, {0, kOthers});
   if (taken) taken = hold("target", settings_.target, {});
@@ -354,9 +356,10 @@ void Mirror::find_out_about_target() {
 
 // Whether all of a chain is known to read as zeroes.
 Task<Result<bool>> Mirror::is_all_zero(block::Node& node) const {
-  for (std::uint64_t offset = 0; offset < length_;) {
+  const std::uint64_t length = node.size();
+  for (std::uint64_t offset = 0; offset < length;) {
     CO_TRY(const block::Status status,
-           co_await block::status_of_chain(node, offset, length_ - offset));
+           co_await block::status_of_chain(node, offset, length - offset));
     if (!status.zero) co_return false;
     offset += status.length;
   }

@@ -32,9 +32,10 @@ struct MirrorSettings {
   block::NodePtr source;
   block::NodePtr target;
   MirrorSync sync = MirrorSync::full;
-  std::uint64_t granularity = 0;  // bytes, a power of two in [512, 64 MiB]; 0: the default
-  std::uint64_t buf_size = 0;     // bytes; 0: 16 MiB
-  std::uint64_t speed = 0;        // bytes per second; 0: no limit
+  std::uint64_t granularity = 0;   // bytes, a power of two in [512, 64 MiB]; 0: the default
+  std::uint64_t buf_size = 0;      // bytes; 0: 16 MiB
+  std::uint64_t speed = 0;         // bytes per second; 0: no limit
+  bool speed_is_negative = false;  // refused once there is a job
   block::OnError on_source_error = block::OnError::report;
   block::OnError on_target_error = block::OnError::report;
   std::string filter_node_name;  // empty: an implicit filter with a generated name
