@@ -280,8 +280,8 @@ class Normaliser {
   // What the monitor answered, which is not what qemu-io printed: that is told in its first line.
   Json whole_text(const Json& json) const {
     if (!json.contains("return") || !json["return"].is_string()) return value(json);
-    const std::string text = json["return"].get<std::string>();
-    if (!text.contains("\r\n")) return first_line(json);
+    const std::string text = without_formatting(json["return"].get<std::string>());
+    if (!text.contains("\r\n")) return text.substr(0, text.find('\n'));
     std::string kept;
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t end = std::min(text.find("\r\n", at), text.size());
@@ -294,11 +294,15 @@ class Normaliser {
 
   static Json first_line(const Json& json) {
     if (!json.contains("return") || !json["return"].is_string()) return json;
-    std::string text = json["return"].get<std::string>();
-    // QEMU tells of each image that it makes.
+    const std::string text = without_formatting(json["return"].get<std::string>());
+    return text.substr(0, text.find('\n'));
+  }
+
+  // QEMU tells of each image that it makes, on its standard output.
+  static std::string without_formatting(std::string text) {
     while (text.starts_with("Formatting '") && text.contains('\n'))
       text.erase(0, text.find('\n') + 1);
-    return text.substr(0, text.find('\n'));
+    return text;
   }
   const Switched& off_;
   std::string directory_;

@@ -123,6 +123,9 @@ std::optional<std::string> SimSession::inject(const FileFault& fault) {
   return std::nullopt;
 }
 Outcome<void> SimSession::end() {
+  const auto& machine = parts_->machine;
+  if (machine && !machine->crashed() && !machine->has_quit())
+    (void)machine->execute({{"execute", "quit"}});
   parts_->machine.reset();
   return {};
 }

@@ -66,6 +66,9 @@ class Graph {
   ThrottleGroups throttle_groups;
   std::map<std::string, std::string, std::less<>> secrets;  // by id: in the clear
 
+  // Users of nodes that a release forgets to remove: they stay until the machine ends.
+  std::vector<std::shared_ptr<void>> lost;
+
   // --- edges.  Each either succeeds whole or changes nothing. ---
 
   // Gives `parent` a child.  Refuses circles and conflicts of permissions.

@@ -136,9 +136,12 @@ Task<Result<block::NodePtr>> open_target(Context& context, Json& arguments,
     }
     CO_TRY_OK(co_await create_image(context, std::move(image)));
   }
-  CO_TRY(block::NodePtr target,
-         co_await open_image(context, name, format,
-                             {.unmap = true, .detect_zeroes = true, .backing = sync != "none"}));
+  CO_TRY(block::NodePtr target, co_await open_image(context, name, format,
+                                                    {.unmap = true,
+                                                     .detect_zeroes = true,
+                                                     .backing = sync != "none",
+                                                     .cache_direct = source->cache_direct,
+                                                     .cache_no_flush = source->cache_no_flush}));
   if (sync == "none") CO_TRY_OK(context.graph.set_backing(*target, source));
   co_return target;
 }

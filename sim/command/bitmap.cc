@@ -51,8 +51,8 @@ Result<> check_storable(const Profile& profile, const block::Node& node, const s
 
 Task<Result<Prepared>> add(Context& context, Json arguments, Transaction) {
   const std::string name = arguments["name"].get<std::string>();
-  CO_TRY(const block::NodePtr node, node_or_device(context, arguments["node"].get<std::string>()));
   if (name.empty()) co_return generic("Bitmap name cannot be empty");
+  CO_TRY(const block::NodePtr node, node_or_device(context, arguments["node"].get<std::string>()));
   const std::uint64_t cluster = node->cluster_size();
   const std::uint64_t usual =
       cluster == 0 ? 64_KiB : std::clamp<std::uint64_t>(cluster, 4_KiB, 64_KiB);

@@ -89,20 +89,20 @@ Result<Nodes> find_nodes(Context& context, const Json& arguments) {
 Task<Result<Json>> commit_active(Context& context, Nodes nodes, Json arguments,
                                  std::int64_t speed) {
   job::MirrorSettings settings;
-  CO_TRY(settings.job, job_settings(context, arguments, *nodes.active));
+  settings.job = read_job_settings(arguments, *nodes.active);
   settings.source = nodes.top;
   settings.target = nodes.base;
   settings.is_commit = true;
   settings.speed = static_cast<std::uint64_t>(speed);
+  settings.speed_is_negative = speed < 0;
   settings.filter_node_name = arguments.value("filter-node-name", "");
   settings.on_source_error = settings.on_target_error = on_error_of(arguments, "on-error");
   nodes = {};
   const auto job =
       std::make_shared<job::Mirror>(context.graph, std::move(settings), context.mirror_canary);
+  job->check_id = [&context, id = job->id()] { return context.jobs.check_new_id(id); };
   CO_TRY_OK(co_await job->make_target_writable());
-  Result<> ready = ok();
-  if (speed < 0) ready = generic("Parameter 'speed' expects a non-negative value");
-  if (ready) ready = job->take_nodes();
+  Result<> ready = job->take_nodes();
   CO_TRY_OK(co_await start_or_fail(context, job, std::move(ready)));
   co_return Json::object();
 }

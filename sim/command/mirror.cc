@@ -45,21 +45,22 @@ Task<Result<Json>> start(Context& context, Json arguments, job::MirrorSettings s
   CO_TRY_OK(settings.target->check_allowed(block::Op::mirror_target));
   CO_TRY_OK(job::Mirror::check_replaced(context.graph, settings));
   CO_TRY(settings.sync, read_sync(arguments["sync"].get<std::string>()));
-  if (settings.sync == job::MirrorSync::top && block::next_layer(*settings.source) == nullptr)
+  if (settings.sync == job::MirrorSync::top && !context.profile.mirror_looks_at_target &&
+      block::next_layer(*settings.source) == nullptr)
     settings.sync = job::MirrorSync::full;
   const std::int64_t buffer = arguments.value("buf-size", std::int64_t{0});
   if (buffer < 0) co_return generic("Invalid parameter 'buf-size'");
   settings.buf_size = static_cast<std::uint64_t>(buffer);
   if (settings.source == settings.target) co_return generic("Can't mirror node into itself");
-  CO_TRY_OK(context.jobs.check_new_id(settings.job.id));
+  const std::string id = settings.job.id;
   const std::int64_t speed = arguments.value("speed", std::int64_t{0});
   settings.speed = static_cast<std::uint64_t>(speed);
+  settings.speed_is_negative = speed < 0;
   const auto mirror =
       std::make_shared<job::Mirror>(context.graph, std::move(settings), context.mirror_canary);
+  mirror->check_id = [&context, id] { return context.jobs.check_new_id(id); };
   mirror->open_backing = [&context](block::Node& target) { return open_backing(context, target); };
-  Result<> usable = ok();
-  if (speed < 0) usable = generic("Parameter 'speed' expects a non-negative value");
-  if (usable) usable = mirror->take_nodes();
+  Result<> usable = mirror->take_nodes();
   if (!usable) {
     context.jobs.fail_early(*mirror);
     co_return std::move(usable).error();
@@ -95,6 +96,11 @@ Task<Result<>> create_target(Context& context, const Json& arguments, const std:
   co_return co_await create_image(context, std::move(image));
 }
 
+std::optional<std::string> given(const Json& arguments, const char* name) {
+  if (!arguments.contains(name)) return std::nullopt;
+  return arguments[name].get<std::string>();
+}
+
 Task<Result<Json>> drive_mirror(Context& context, Json arguments) {
   job::MirrorSettings settings;
   CO_TRY(settings.source, root_node(context, arguments["device"].get<std::string>()));
@@ -109,7 +115,10 @@ Task<Result<Json>> drive_mirror(Context& context, Json arguments) {
   if (!existing) CO_TRY_OK(co_await create_target(context, arguments, format, source));
   CO_TRY(settings.target,
          co_await open_image(context, arguments["target"].get<std::string>(), format,
-                             {arguments.value("node-name", ""), source.discard_unmap}));
+                             {.node_name = given(arguments, "node-name"),
+                              .unmap = source.discard_unmap,
+                              .cache_direct = source.cache_direct,
+                              .cache_no_flush = source.cache_no_flush}));
   settings.backing = existing ? job::MirrorBacking::as_in_header : job::MirrorBacking::from_source;
   settings.zero_target = arguments["sync"] == "full" && existing;
   settings.target_is_zero = !existing;

@@ -21,6 +21,22 @@ static Task<Result<>> check_unused(Context& context, std::string filename) {
   co_return creator.insert(*file);
 }
 
+// QEMU writes the first of a qcow2 image, then opens it as one.  Whoever writes to the file may
+// forbid that: his file is lost.
+static Task<Result<>> check_usable(Context& context, const std::string& filename) {
+  Json options = {{"driver", "qcow2"},
+                  {"file", {{"driver", "file"}, {"filename", filename}}},
+                  {"backing", nullptr}};
+  auto opened = co_await driver::open_node(context.graph, std::move(options), false);
+  if (opened) {
+    opened->reset();
+    co_await context.graph.collect();
+    co_return ok();
+  }
+  if (context.profile.failed_create_removes_file) CO_TRY_OK(context.graph.files().remove(filename));
+  co_return opened.error();
+}
+
 Task<Result<>> create_image(Context& context, NewImage image) {
   if (image.format != "qcow2" && image.format != "raw") {
     if (driver::is_other_driver(image.format))
@@ -30,6 +46,9 @@ Task<Result<>> create_image(Context& context, NewImage image) {
   }
   if (image.format == "raw" && !image.backing_file.empty())
     co_return generic(fmt::format("Backing file not supported for file format '{}'", image.format));
+  if (!image.backing_file.empty() && image.backing_file == image.filename)
+    co_return generic(
+        "Error: Trying to create an image with the same filename as the backing file");
   CO_TRY_OK(co_await check_unused(context, image.filename));
   auto created = context.graph.files().create(image.filename);
   if (!created) {
@@ -38,9 +57,10 @@ Task<Result<>> create_image(Context& context, NewImage image) {
     co_return error;
   }
   if (image.format == "raw") co_return co_await (*created)->truncate(image.size);
-  co_return co_await qcow2::create(**created, {.size = image.size,
+  CO_TRY_OK(co_await qcow2::create(**created, {.size = image.size,
                                                .backing_file = image.backing_file,
-                                               .backing_format = image.backing_format});
+                                               .backing_format = image.backing_format}));
+  co_return co_await check_usable(context, image.filename);
 }
 
 Task<Result<block::NodePtr>> open_image(Context& context, std::string filename, std::string format,
@@ -51,9 +71,11 @@ Task<Result<block::NodePtr>> open_image(Context& context, std::string filename, 
   Json options = {{"driver", format},
                   {"file", {{"driver", "file"}, {"filename", filename}}},
                   {"detect-zeroes", how.detect_zeroes ? "unmap" : "off"},
-                  {"discard", how.unmap ? "unmap" : "ignore"}};
+                  {"discard", how.unmap ? "unmap" : "ignore"},
+                  {"read-only", how.read_only},
+                  {"cache", {{"direct", how.cache_direct}, {"no-flush", how.cache_no_flush}}}};
   if (format == "qcow2" && !how.backing) options["backing"] = nullptr;
-  if (!how.node_name.empty()) options["node-name"] = how.node_name;
+  if (how.node_name) options["node-name"] = *how.node_name;
   co_return co_await driver::open_node(context.graph, std::move(options), false);
 }
 

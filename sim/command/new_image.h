@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "sim/command/context.h"
@@ -22,10 +23,12 @@ struct NewImage {
 Task<Result<>> create_image(Context& context, NewImage image);
 
 struct OpenImage {
-  std::string node_name = {};  // empty: generated
+  std::optional<std::string> node_name = {};  // none: generated; empty: refused
   bool unmap = false;          // discard=unmap
   bool detect_zeroes = false;  // detect-zeroes=unmap
   bool backing = false;        // with the backing file that its header names
+  bool read_only = false;
+  bool cache_direct = false, cache_no_flush = false;
 };
 
 // Opens an image by name, writable.  An empty `format` is found out from its first bytes.

@@ -44,6 +44,8 @@ Result<Prepared> put_above(Context& context, const block::NodePtr& node,
 Task<Result<Prepared>> drained(Context& context, block::NodePtr node,
                                Task<Result<Prepared>> prepare) {
   co_await context.graph.drain_begin(node);
+  co_await context.world.scheduler.yield();  // a job that had just done its work ends now
+  co_await context.world.scheduler.yield();
   auto prepared = co_await std::move(prepare);
   if (prepared)
     prepared->clean = [&context, node] { context.graph.drain_end(*node); };
@@ -72,7 +74,8 @@ Task<Result<Prepared>> prepare_new(Context& context, block::NodePtr node, Json a
   CO_TRY_OK(node->check_allowed(block::Op::external_snapshot));
   const std::string format = arguments.value("format", "qcow2");
   const bool hyphen = context.profile.overlay_node_name_has_hyphen;
-  if (!node_name.empty() && new_name.empty())
+  const bool is_named = arguments.contains("snapshot-node-name");
+  if (!node_name.empty() && !is_named)
     co_return generic(hyphen ? "New overlay node-name missing" : "New overlay node name missing");
   if (!new_name.empty() && context.graph.find(new_name))
     co_return generic(hyphen ? "New overlay node-name already in use"
@@ -85,7 +88,11 @@ Task<Result<Prepared>> prepare_new(Context& context, block::NodePtr node, Json a
   }
   CO_TRY(const block::NodePtr overlay,
          co_await open_image(context, file, format,
-                             {.node_name = new_name, .unmap = node->discard_unmap}));
+                             {.node_name = is_named ? std::optional(new_name) : std::nullopt,
+                              .unmap = node->discard_unmap,
+                              .read_only = node->read_only,
+                              .cache_direct = node->cache_direct,
+                              .cache_no_flush = node->cache_no_flush}));
   co_return put_above(context, node, overlay);
 }
 

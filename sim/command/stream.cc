@@ -76,15 +76,15 @@ Task<Result<Json>> block_stream(Context& context, Json arguments) {
   const bool names_base = arguments.contains("base") || arguments.contains("base-node");
   if (!names_base && arguments.contains("backing-file"))
     co_return generic("backing file specified, but streaming the entire chain");
-  CO_TRY(settings.job, job_settings(context, arguments, *settings.node));
+  settings.job = read_job_settings(arguments, *settings.node);
   settings.filter_node_name = arguments.value("filter-node-name", "");
   settings.on_error = on_error_of(arguments, "on-error");
   const std::int64_t speed = arguments.value("speed", std::int64_t{0});
   settings.speed = static_cast<std::uint64_t>(speed);
+  settings.speed_is_negative = speed < 0;
   const auto job = std::make_shared<job::Stream>(context.graph, std::move(settings));
-  Result<> ready = ok();
-  if (speed < 0) ready = generic("Parameter 'speed' expects a non-negative value");
-  if (ready) ready = co_await job->take_nodes();
+  job->check_id = [&context, id = job->id()] { return context.jobs.check_new_id(id); };
+  Result<> ready = co_await job->take_nodes();
   CO_TRY_OK(co_await start_or_fail(context, job, std::move(ready)));
   co_return Json::object();
 }

@@ -53,11 +53,13 @@ Task<Result<>> prepare_all(Context& context, const Json& actions,
   for (const Json& action : actions) {
     const std::string type = action["type"].get<std::string>();
     CO_TRY(const Action* known, find_action(type));
+    // Every release undoes what it has not done (scenarios/qmp/transactions/enable-missing).
+    if (jobs && !known->can_be_grouped && type == "block-dirty-bitmap-enable")
+      context.crash = "a grouped transaction that enables a bitmap";
     if (jobs && !known->can_be_grouped)
       co_return generic(fmt::format(
           "Action '{}' does not support Transaction property completion-mode = grouped", type));
     auto done = co_await known->prepare(context, action["data"], jobs);
-    // Every release undoes what it has not done (scenarios/qmp/bitmaps/enable-missing).
     if (!done && type == "block-dirty-bitmap-enable" && is_missing_bitmap(context, action["data"]))
       context.crash = "a transaction that enables a bitmap that is not there";
     if (!done) co_return std::move(done).error();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sim/block/chain.h"
+#include "sim/block/graph.h"
 
 namespace sim::driver {
 
@@ -149,7 +150,9 @@ Task<void> BlockCopy::look_at(Request& request) {
                           ? co_await block::skip_filters(*source_).status(request.offset, wanted)
                           : co_await block::status_of_chain(*source_, request.offset, wanted);
   std::uint64_t bytes = cluster;
-  if (status && status->length >= std::min(cluster, wanted)) {
+  const std::uint64_t least =
+      source_->graph().profile().short_copy_is_data ? cluster : std::min(cluster, wanted);
+  if (status && status->length >= least) {
     const bool is_end = request.offset + status->length == length_;
     bytes = is_end ? align_up(status->length, cluster) : align_down(status->length, cluster);
     if (skip_unallocated) request.allocated = status->allocated;

@@ -57,7 +57,8 @@ block::Permission CopyBeforeWrite::child_permission(const block::Edge& child,
                                ~(graph().profile().has_copy_before_write ? block::kResize : 0U)};
   block::Permission result = FilterNode::child_permission(child, above);
   if (parents().empty() && graph().profile().has_copy_before_write) return result;
-  if ((above.needed & block::kWrite) != 0) result.needed |= block::kConsistentRead;
+  if ((above.needed & block::kWrite) != 0 || graph().profile().cbw_always_reads_source)
+    result.needed |= block::kConsistentRead;
   if (options_.discard_source) result.needed |= block::kWrite;
   result.shared &= ~(block::kWrite | block::kResize);
   return result;

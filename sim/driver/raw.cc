@@ -154,6 +154,11 @@ Task<Result<block::NodePtr>> open_raw(block::Graph& graph, Common common, Json o
     co_return std::move(fits).error();
   }
   node->keep_size();
+  for (unsigned i = 0; options["file"].is_string() && i < graph.profile().raw_drains_its_file;
+       ++i) {
+    co_await graph.drain_begin(file);
+    graph.drain_end(*file);
+  }
   co_return node;
 }
 

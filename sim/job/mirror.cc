@@ -131,6 +131,10 @@ Result<> Mirror::take_nodes() {
     return above;
   }
   graph().add(filter_);
+  if (Result<> usable = check_id(); !usable) {
+    never_be();
+    return usable;
+  }
   constexpr block::Permissions kOthers =
       block::kConsistentRead | block::kWriteUnchanged | block::kWrite;
   if (settings_.is_commit) {
@@ -140,6 +144,8 @@ Result<> Mirror::take_nodes() {
     TRY_OK(target_.set_permission(wanted));
   }
   Result<> taken = hold_main(filter_, {block::kConsistentRead, kOthers});
+  if (taken && settings_.speed_is_negative)
+    return generic("Parameter 'speed' expects a non-negative value");
   if (taken) taken = target_.insert(settings_.target);
   if (taken) taken = hold("source", source, {0, kOthers});
   if (taken) taken = hold("target", settings_.target, {});
@@ -346,9 +352,10 @@ void Mirror::find_out_about_target() {
 
 // Whether all of a chain is known to read as zeroes.
 Task<Result<bool>> Mirror::is_all_zero(block::Node& node) const {
-  for (std::uint64_t offset = 0; offset < length_;) {
+  const std::uint64_t length = node.size();
+  for (std::uint64_t offset = 0; offset < length;) {
     CO_TRY(const block::Status status,
-           co_await block::status_of_chain(node, offset, length_ - offset));
+           co_await block::status_of_chain(node, offset, length - offset));
     if (!status.zero) co_return false;
     offset += status.length;
   }
@@ -363,6 +370,12 @@ Task<Result<>> Mirror::zero_whole_target() {
   co_return ok();
 }
 
+// The target's space is to be given back wherever zeroes are written: it gets all of them (11.1).
+bool Mirror::punches_holes() const {
+  return profile().mirror_looks_at_target && settings_.target->discard_unmap &&
+         settings_.target->detect_zeroes == block::DetectZeroes::unmap;
+}
+
 // What is to be copied.  `full`: all that some layer has, if what the target has beside it is
 // zeroed first or is zero; else everything.  `top`: what the top layer has.
 Task<Result<>> Mirror::find_dirty() {
@@ -373,9 +386,10 @@ Task<Result<>> Mirror::find_dirty() {
     if (!target_is_zero) {
       CO_TRY(target_is_zero, co_await is_all_zero(*settings_.target));
     }
+    target_is_zero = target_is_zero && !punches_holes();
     zero_.assign(div_up(length_, granularity_), target_is_zero);
   }
-  if (full && !target_is_zero && !settings_.target->discard_unmap) {
+  if (full && !target_is_zero && (!settings_.target->discard_unmap || punches_holes())) {
     dirty_->set(0, length_);
     co_return ok();
   }

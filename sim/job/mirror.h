@@ -32,9 +32,10 @@ struct MirrorSettings {
   block::NodePtr source;
   block::NodePtr target;
   MirrorSync sync = MirrorSync::full;
-  std::uint64_t granularity = 0;  // bytes, a power of two in [512, 64 MiB]; 0: the default
-  std::uint64_t buf_size = 0;     // bytes; 0: 16 MiB
-  std::uint64_t speed = 0;        // bytes per second; 0: no limit
+  std::uint64_t granularity = 0;   // bytes, a power of two in [512, 64 MiB]; 0: the default
+  std::uint64_t buf_size = 0;      // bytes; 0: 16 MiB
+  std::uint64_t speed = 0;         // bytes per second; 0: no limit
+  bool speed_is_negative = false;  // refused once there is a job
   block::OnError on_source_error = block::OnError::report;
   block::OnError on_target_error = block::OnError::report;
   std::string filter_node_name;  // empty: an implicit filter with a generated name
@@ -107,6 +108,8 @@ class Mirror final : public BlockJob {
   void end_guest_change(std::uint64_t offset, std::uint64_t bytes);
   void guest_change_was_not_copied() { actively_synced_ = false; }
   bool is_drained() const override { return drained_; }
+  // Whether there may be a job of its id: it is asked once the filter is there, as QEMU does.
+  std::function<Result<>()> check_id;
   // Opens the backing file that a node's header names, and attaches it; given from outside.
   std::function<Task<Result<>>(block::Node&)> open_backing;
 
@@ -142,6 +145,7 @@ class Mirror final : public BlockJob {
   void thaw();
   void find_out_about_target();
   Task<Result<>> find_dirty();
+  bool punches_holes() const;
   Task<Result<>> wait_for_end_of_empty_disk();
   Task<Result<>> synchronise();
   Task<Duration> start_requests();

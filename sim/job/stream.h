@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -17,7 +18,8 @@ struct StreamSettings {
   block::NodePtr base;       // … down to this one, which stays; null: all
   std::string backing_file;  // what the header is to call the base; empty: its file name
   std::string filter_node_name;
-  std::uint64_t speed = 0;  // bytes per second; 0: no limit
+  std::uint64_t speed = 0;         // bytes per second; 0: no limit
+  bool speed_is_negative = false;  // refused once there is a job
   block::OnError on_error = block::OnError::report;
 };
 
@@ -26,6 +28,8 @@ class Stream final : public BlockJob {
   Stream(block::Graph& graph, StreamSettings settings);
   // Puts the filter above the node and takes the chain.  If it is refused the job can only fail.
   Task<Result<>> take_nodes();
+  // Whether there may be a job of its id: it is asked once the filter is there, as QEMU does.
+  std::function<Result<>()> check_id;
 
  protected:
   void let_go() override { clean(false); }
@@ -36,6 +40,7 @@ class Stream final : public BlockJob {
 
  private:
   Result<> take_chain();
+  Result<> take_layers();
   Task<Result<>> copy_all(block::Node& node);
   void drop_filter();
 
@@ -43,9 +48,10 @@ class Stream final : public BlockJob {
   block::Node* base_overlay_ = nullptr;  // the lowest layer that goes, or the node itself
   block::NodePtr above_base_;            // the node whose link leads to the base
   std::shared_ptr<block::Node> filter_;
-  block::Backend user_;
+  std::unique_ptr<block::Backend> user_;
   bool frozen_ = false;
   bool was_read_only_ = false;
+  bool ran_ = false;
 };
 
 }  // namespace sim::job

@@ -37,6 +37,7 @@ Machine::~Machine() {
   for (const auto& job : jobs_.all()) job->abandon();
   devices_.clear();
   context_.drives.clear();
+  graph_.lost.clear();
   sim::run(world_, close_nodes(graph_));
   world_.scheduler.abandon();
   graph_.forget_all();

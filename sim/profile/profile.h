@@ -130,11 +130,24 @@ struct Profile {
   bool grouping_is_checked_first = false;
   // Backups use the filter copy-before-write, which can be added by itself; 5.2 has backup-top.
   bool has_copy_before_write = true;
+  // That filter reads its source consistently even if nobody writes through it (from 10.0;
+  // x-debug-query-block-graph).
+  bool cbw_always_reads_source = false;
+  // A raw node that is opened above a node which is there drains that one, so often (7.2; later
+  // releases do it, too, but jobs keep to their speed).
+  unsigned raw_drains_its_file = 0;
+  // A stream that is refused a node after it has been created leaves its user of the top node
+  // behind (from 7.2), or aborts (5.2).
+  bool refused_stream_crashes = false;
   // The bitmap of what is to be copied is the filter's (from 10.0), not the source's.
   bool cbw_shows_copy_bitmap = false;
   // A backup copies cluster by cluster, one after the other, at the speed of its job (5.2), or up
   // to 64 requests at once, which rest when the job pauses.
   bool backup_copies_by_cluster = false;
+  // What is less than a cluster at an image's end is copied by a backup as data (not in 5.2).
+  bool short_copy_is_data = true;
+  // An image that could not be created is removed (not in 5.2), even if its file was there before.
+  bool failed_create_removes_file = true;
   // A block job is a block backend of its main node (5.2).
   bool jobs_are_backends = false;
   // "expects a power of 2" (5.2: "expects power of 2").
@@ -254,7 +267,10 @@ inline constexpr std::array kProfiles = {
             .merge_of_nothing_crashes = false,
             .overlay_node_name_has_hyphen = false,
             .has_copy_before_write = false,
+            .refused_stream_crashes = true,
             .backup_copies_by_cluster = true,
+            .short_copy_is_data = false,
+            .failed_create_removes_file = false,
             .jobs_are_backends = true,
             .power_of_two_has_article = false,
             .bad_node_name_is_quoted = false,
@@ -282,6 +298,7 @@ inline constexpr std::array kProfiles = {
             .micro = 22,
             .package = "Debian 1:7.2+dfsg-7+deb12u18+b3",
             .concluded_stream_filter_is_hollow = true,
+            .raw_drains_its_file = 2,
             .device_integers_are_signed = true,
             .bad_size_says_range = false,
             .container_is_no = "hotpluggable device",
@@ -308,6 +325,7 @@ inline constexpr std::array kProfiles = {
             .tells_active = true,
             .transaction_commits_backwards = true,
             .grouping_is_checked_first = true,
+            .cbw_always_reads_source = true,
             .cbw_shows_copy_bitmap = true,
             .device_properties_are_typed = true,
             .snapshot_table_has_underscores = true,
@@ -337,6 +355,7 @@ inline constexpr std::array kProfiles = {
             .tells_children = true,
             .transaction_commits_backwards = true,
             .grouping_is_checked_first = true,
+            .cbw_always_reads_source = true,
             .cbw_shows_copy_bitmap = true,
             .throttle_group_tells_references = true,
             .iothreads_poll_by_weight = true,
