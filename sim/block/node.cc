@@ -186,10 +186,14 @@ struct Node::Flight {
 
 Result<> Node::check_writable() const { return read_only || inactive ? os_error(EPERM) : ok(); }
 
+static void set_bitmaps(const Node& node, std::uint64_t offset, std::uint64_t length) {
+  for (const auto& bitmap : node.bitmaps)
+    if (bitmap->is_recording()) bitmap->set(offset, length);
+}
+
 void Node::mark_dirty(std::uint64_t offset, std::uint64_t length) {
   ++writes_;
-  for (const auto& bitmap : bitmaps)
-    if (bitmap->is_recording()) bitmap->set(offset, length);
+  set_bitmaps(*this, offset, length);
   note_write(offset, length);
 }
 
@@ -278,7 +282,8 @@ Task<Result<>> Node::discard(std::uint64_t offset, std::uint64_t length) {
   world().record("discard", offset, length);
   const Flight flight(*this);
   Result<> result = co_await do_discard(offset, length);
-  mark_dirty(offset, length);
+  ++writes_;  // and yet no write: neither threshold nor highest write know of it
+  set_bitmaps(*this, offset, length);
   co_return result;
 }
 

@@ -466,7 +466,6 @@ Task<Result<block::NodePtr>> open_backing_of(block::Graph& graph, const block::N
 }
 
 Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, Common common, Json options) {
-  common.for_children.unmap = true;
   CO_TRY(const block::NodePtr file,
          co_await open_child(graph, options["file"], common.for_children));
   CO_TRY_OK(settle(graph, common));

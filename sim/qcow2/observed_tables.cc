@@ -113,10 +113,13 @@ Task<Result<>> Tables::write_table(Slice& slice) {
   co_return ok();
 }
 
-// As QEMU, which does not look whether what has to go first could be written: it stays to be
-// written.
+// Never both on each other.  As QEMU, whose callers go on without the dependency when what has to
+// go first cannot be written.
 Task<void> Tables::depend(Cache cache) {
-  if (state(other(cache)).depends_on_other) (void)co_await flush_dependency(other(cache));
+  if (state(other(cache)).depends_on_other) {
+    const Result<> done = co_await flush_dependency(other(cache));
+    if (!done) co_return;
+  }
   state(cache).depends_on_other = true;
 }
 

@@ -219,8 +219,14 @@ Task<Result<>> Refcounts::make_block(HostCluster needed) {
   tables_.metadata().add_table(Metadata::Kind::refcount_block, made);
   const std::uint64_t index = needed.value / per_block();
   if (index >= table_entries()) co_return co_await grow_table(needed, made);
-  co_return co_await tables_.set_entry(header_.refcount_table_offset + index * format::kEntryBytes,
-                                       block.value, Tables::Kind::refcount_table);
+  Result<> done =
+      co_await tables_.set_entry(header_.refcount_table_offset + index * format::kEntryBytes,
+                                 block.value, Tables::Kind::refcount_table);
+  if (!done) {  // nothing refers to it
+    tables_.forget(block, 1);
+    tables_.metadata().remove_table(Metadata::Kind::refcount_block, made);
+  }
+  co_return done;
 }
 
 }  // namespace sim::qcow2
