@@ -115,13 +115,30 @@ Write read_write(const Object& object) {
   return write;
 }
 
+// The bytes of a raw file, as the writes that make it so.
+void read_text(const Object& object, Image& image) {
+  if (image.format != Image::Format::raw || object.has("size") || object.has("writes"))
+    object.error().report(object.place("text"), "a raw image without size and writes",
+                          "the text is all that the file has");
+  const std::string text = object.text("text");
+  image.size = text.size();
+  for (std::size_t i = 0; i < text.size(); ++i)
+    image.writes.push_back({.kind = Write::Kind::data,
+                            .offset = i,
+                            .length = 1,
+                            .pattern = static_cast<std::uint8_t>(text[i])});
+}
+
 Image read_image(const std::string& name, const Object& object) {
   static constexpr std::array<std::string_view, 2> kFormats = {"raw", "qcow2"};
   Image image;
   image.name = name;
   image.file = object.has("file") ? object.text("file") : name;
   image.format = static_cast<Image::Format>(object.one_of("format", kFormats));
-  image.size = object.size("size");
+  if (object.has("text"))
+    read_text(object, image);
+  else
+    image.size = object.size("size");
   if (object.has("cluster_size")) {
     if (image.format == Image::Format::raw)
       object.error().report(object.place("cluster_size"), "no cluster size for a raw image");

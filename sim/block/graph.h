@@ -26,6 +26,8 @@ class GraphObserver {
   // A write went beyond the node's threshold, which is off from here on (BLOCK_WRITE_THRESHOLD).
   virtual void threshold_exceeded(const Node& node, std::uint64_t threshold,
                                   std::uint64_t exceeded_by) = 0;
+  // A driver prints on QEMU's standard output (blkdebug does).
+  virtual void printed(std::string_view text) = 0;
 };
 
 class Graph {

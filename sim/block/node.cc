@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sim/base/qdict_text.h"
+#include "sim/block/debugger.h"
 #include "sim/block/graph.h"
 
 namespace sim::block {
@@ -185,9 +186,14 @@ struct Node::Flight {
 
 Result<> Node::check_writable() const { return read_only || inactive ? os_error(EPERM) : ok(); }
 
-void Node::mark_dirty(std::uint64_t offset, std::uint64_t length) {
-  for (const auto& bitmap : bitmaps)
+static void set_bitmaps(const Node& node, std::uint64_t offset, std::uint64_t length) {
+  for (const auto& bitmap : node.bitmaps)
     if (bitmap->is_recording()) bitmap->set(offset, length);
+}
+
+void Node::mark_dirty(std::uint64_t offset, std::uint64_t length) {
+  ++writes_;
+  set_bitmaps(*this, offset, length);
   note_write(offset, length);
 }
 
@@ -276,13 +282,27 @@ Task<Result<>> Node::discard(std::uint64_t offset, std::uint64_t length) {
   world().record("discard", offset, length);
   const Flight flight(*this);
   Result<> result = co_await do_discard(offset, length);
-  mark_dirty(offset, length);
+  ++writes_;  // and yet no write: neither threshold nor highest write know of it
+  set_bitmaps(*this, offset, length);
   co_return result;
 }
 
 Task<Result<>> Node::flush() {
   const Flight flight(*this);
-  co_return co_await do_flush();
+  const std::uint64_t writes = writes_;
+  Node* const next = is_filter() ? filtered() : file();
+  if (next != nullptr && next->debugger() != nullptr && !read_only)
+    CO_TRY_OK(co_await raise_flush(*next->debugger()));
+  Result<> done = co_await do_flush();
+  if (done) flushed_writes_ = writes;
+  co_return done;
+}
+
+Task<Result<>> Node::raise_flush(Debugger& debugger) {
+  co_await debugger.raise("flush_to_os");
+  CO_TRY_OK(co_await do_flush_to_os());
+  if (!cache_no_flush && has_unflushed_writes()) co_await debugger.raise("flush_to_disk");
+  co_return ok();
 }
 
 Task<Result<>> Node::truncate(Truncate wanted) {
@@ -292,6 +312,7 @@ Task<Result<>> Node::truncate(Truncate wanted) {
                     fmt::format("offset({}) exceeds maximum({})", wanted.size, kMost), EFBIG};
   if (read_only) co_return Error{ErrorClass::generic, "Image is read-only", EACCES};
   const Flight flight(*this);
+  ++writes_;
   CO_TRY_OK(co_await do_truncate(wanted));
   for (const auto& bitmap : bitmaps) bitmap->resize(size());
   const std::vector<Edge*> above = parents_;

@@ -24,7 +24,7 @@
 
 namespace sim::block {
 
-class Breakpoints;
+class Debugger;
 class Graph;
 
 // What a stretch of a node is, in this layer alone.
@@ -218,13 +218,8 @@ class Node : public std::enable_shared_from_this<Node> {
 
   // --- debugging (driver blkdebug) ---
 
-  // Something has happened in the driver above (QAPI: BlkdebugEvent).
-  virtual Task<void> debug_event(std::string_view event) {
-    (void)event;
-    co_return;
-  }
-  // Null if the driver has none.
-  virtual Breakpoints* breakpoints() { return nullptr; }
+  // Where the driver of the node above raises its events; null: nobody looks.
+  virtual Debugger* debugger() { return nullptr; }
 
   // Op blockers.
   void block(Ops ops, Reason reason);
@@ -259,7 +254,12 @@ class Node : public std::enable_shared_from_this<Node> {
   virtual Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
                                          ZeroFlags flags) = 0;
   virtual Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) = 0;
+  // Writes back what the driver caches: called before do_flush() where events tell the two apart;
+  // elsewhere do_flush() does both.
+  virtual Task<Result<>> do_flush_to_os() { co_return ok(); }
   virtual Task<Result<>> do_flush() { co_return ok(); }
+  // False: everything written here has been flushed (QEMU: flushed_gen).
+  bool has_unflushed_writes() const { return writes_ != flushed_writes_; }
   virtual Task<Result<>> do_truncate(Truncate wanted);
 
   // Something was written there: for drivers whose bytes are also written past them (storage()).
@@ -274,6 +274,8 @@ class Node : public std::enable_shared_from_this<Node> {
   void end_quiet();
   bool is_busy() const;
   Result<> check_writable() const;
+  // The events of a flush, and the first half of it.
+  Task<Result<>> raise_flush(Debugger& debugger);
   // Tells if a write that is about to be made goes beyond the node's threshold.
   void check_threshold(std::uint64_t offset, std::uint64_t length);
   void mark_dirty(std::uint64_t offset, std::uint64_t length);
@@ -287,7 +289,8 @@ class Node : public std::enable_shared_from_this<Node> {
   int quiesced_ = 0;
   std::uint64_t in_flight_ = 0;
   std::uint64_t highest_write_ = 0;
-  bool closes_late_ = false;  // nobody needs it but requests under way
+  std::uint64_t writes_ = 0, flushed_writes_ = 0;  // how many so far, and when it was flushed
+  bool closes_late_ = false;                       // nobody needs it but requests under way
 };
 
 }  // namespace sim::block

@@ -204,6 +204,7 @@ TEST_F(NodeTest, FiltersAreNoLayers) {
 // A bitmap's write threshold speaks once.
 TEST_F(NodeTest, AWriteBeyondTheThresholdIsTold) {
   struct Told final : GraphObserver {
+    void printed(std::string_view) override {}
     void threshold_exceeded(const Node&, std::uint64_t limit, std::uint64_t by) override {
       threshold = limit;
       exceeded_by += by;

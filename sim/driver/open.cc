@@ -88,6 +88,7 @@ static Common common_of(const Graph& graph, const Json& options, const Inherited
                          .auto_read_only = common.auto_read_only,
                          .cache_direct = cache.value("direct", inherited.cache_direct),
                          .cache_no_flush = cache.value("no-flush", inherited.cache_no_flush),
+                         .unmap = true,
                          .force_share = options.value("force-share", inherited.force_share)};
   const std::string discard = options.value("discard", inherited.unmap ? "unmap" : "ignore");
   if (common.for_children.force_share && !common.read_only)

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "sim/block/chain.h"
+#include "sim/block/debugger.h"
 #include "sim/driver/node_storage.h"
 #include "sim/driver/open.h"
 #include "sim/driver/qcow2_bitmaps.h"
@@ -44,9 +45,30 @@ class NodeBacking final : public qcow2::Backing {
   block::Node& node_;
 };
 
+// Passes on what an image tells to the node below it, if that wants to know.
+class NodeObserver final : public qcow2::Observer {
+ public:
+  explicit NodeObserver(const block::Node& image) : image_(image) {}
+  // Null if nobody does.
+  qcow2::Observer* wanted() { return image_.file()->debugger() != nullptr ? this : nullptr; }
+  Task<void> at(std::string_view moment) override {
+    if (block::Debugger* debugger = image_.file()->debugger()) co_await debugger->raise(moment);
+  }
+
+ private:
+  const block::Node& image_;
+};
+
 std::string directory_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   return slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
+}
+
+// Where relative names of an image in `file` start: beside the file at the very bottom.
+std::string directory_beneath(const block::Node& file) {
+  const block::Node* at = &file;
+  while (const block::Node* next = at->is_filter() ? at->filtered() : at->file()) at = next;
+  return directory_of(at->filename());
 }
 
 qcow2::Preallocation preallocation_of(block::Preallocation wanted) {
@@ -88,7 +110,10 @@ class Qcow2Node final : public block::Node {
   bool has_auto_backing() const {
     return auto_backing_ == (backing() == nullptr ? std::string() : backing()->filename());
   }
-  Task<Result<>> make_empty() override { return image_->make_empty(); }
+  Task<Result<>> make_empty() override {
+    CO_TRY_OK(check_unwatched("emptying"));
+    co_return co_await image_->make_empty();
+  }
 
   // --- internal snapshots ---
 
@@ -140,6 +165,8 @@ class Qcow2Node final : public block::Node {
     co_return opened;
   }
 
+  void commit_reopen() override { image_->observe(observer_.wanted()); }
+
   void backing_changed() override {
     backing_adapter_ = backing() != nullptr ? std::make_unique<NodeBacking>(*backing()) : nullptr;
     image_->set_backing(backing_adapter_.get());
@@ -167,7 +194,7 @@ class Qcow2Node final : public block::Node {
     image["full-backing-filename"] =
         header.backing_file.front() == '/' || header.backing_file.contains(':')
             ? header.backing_file
-            : directory_of(file()->filename()) + header.backing_file;
+            : directory_beneath(*file()) + header.backing_file;
     if (!header.backing_format.empty()) image["backing-filename-format"] = header.backing_format;
   }
 
@@ -198,6 +225,7 @@ class Qcow2Node final : public block::Node {
     if (wanted.size % 512 != 0)
       co_return Error{ErrorClass::generic, "The new size must be a multiple of 512", EINVAL};
     const std::uint64_t before = size();
+    if (wanted.size < before) CO_TRY_OK(check_unwatched("shrinking"));
     CO_TRY_OK(co_await image_->resize(wanted.size, preallocation_of(wanted.preallocation)));
     const bool shows = backing() != nullptr && backing()->size() > before;
     if (wanted.size > before && (wanted.zero || shows))
@@ -205,15 +233,18 @@ class Qcow2Node final : public block::Node {
                                               false);
     co_return ok();
   }
+  Task<Result<>> do_flush_to_os() override { return image_->write_back(); }
   Task<Result<>> do_flush() override { return image_->flush(); }
 
  private:
   // With its bitmaps; what cannot be stored of them is lost, as QEMU says on its standard error.
   Task<Result<>> close_image();
   Task<Result<>> open_again(bool writable);
+  Result<> check_unwatched(std::string_view what) const;
 
   std::string auto_backing_;
   std::unique_ptr<NodeBacking> backing_adapter_;
+  NodeObserver observer_{*this};
   std::unique_ptr<qcow2::Image> image_;
   // Deleted while the image could not be written to: QEMU has forgotten them (5.2 to 11.1).
   std::set<std::string, std::less<>> lost_snapshots_;
@@ -228,6 +259,7 @@ Task<Result<>> Qcow2Node::open_image(Json options, bool writable) {
   CO_TRY_OK(check_qcow2_options(options, header, graph().profile()));
   CO_TRY(luks_, co_await qcow2::read_luks(*bytes, header));
   qcow2::OpenOptions how{.writable = writable, .lax = true};
+  how.observer = observer_.wanted();
   CO_TRY(how.cipher, co_await unlock_qcow2(graph(), options, *bytes, header));
   if (child("data-file") != nullptr) how.data_file = storage_through(*this, "data-file");
   if (options.contains("lazy-refcounts"))
@@ -287,22 +319,35 @@ std::vector<block::InternalSnapshot> Qcow2Node::snapshots() const {
   return all;
 }
 
+// The moments of operations on whole trees are not QEMU's.
+Result<> Qcow2Node::check_unwatched(std::string_view what) const {
+  block::Debugger* const debugger = file()->debugger();
+  if (debugger == nullptr || !debugger->expects_events()) return ok();
+  return Error{ErrorClass::generic,
+               fmt::format("understudy: {} of an image whose events driver 'blkdebug' waits for "
+                           "is not in this version",
+                           what)};
+}
+
 Task<Result<>> Qcow2Node::create_snapshot(block::InternalSnapshot wanted) {
-  return image_->create_snapshot({.name = std::move(wanted.name),
-                                  .date_seconds = wanted.date_sec,
-                                  .date_nanoseconds = wanted.date_nsec,
-                                  .vm_clock_ns = wanted.vm_clock_ns,
-                                  .vm_state_bytes = wanted.vm_state_size,
-                                  .icount = wanted.icount.value_or(UINT64_MAX)});
+  CO_TRY_OK(check_unwatched("an internal snapshot"));
+  co_return co_await image_->create_snapshot({.name = std::move(wanted.name),
+                                              .date_seconds = wanted.date_sec,
+                                              .date_nanoseconds = wanted.date_nsec,
+                                              .vm_clock_ns = wanted.vm_clock_ns,
+                                              .vm_state_bytes = wanted.vm_state_size,
+                                              .icount = wanted.icount.value_or(UINT64_MAX)});
 }
 
 Task<Result<>> Qcow2Node::apply_snapshot(std::string id_or_name) {
+  CO_TRY_OK(check_unwatched("an internal snapshot"));
   if (!bitmaps.empty())
     co_return Error{ErrorClass::generic, "Device has active dirty bitmaps", EBUSY};
   co_return co_await image_->apply_snapshot(std::move(id_or_name));
 }
 
 Task<Result<>> Qcow2Node::delete_snapshot(std::string id) {
+  CO_TRY_OK(check_unwatched("an internal snapshot"));
   if (image_->writable()) co_return co_await image_->delete_snapshot(std::move(id));
   lost_snapshots_.insert(std::move(id));
   co_return os_error(EPERM, "Failed to remove snapshot from snapshot list");
@@ -317,6 +362,7 @@ Task<Result<>> Qcow2Node::load_bitmaps() {
 }
 
 Result<> Qcow2Node::can_store_bitmap(const std::string& bitmap, std::uint64_t granularity) const {
+  TRY_OK(check_unwatched("a stored bitmap"));
   auto can =
       image_->can_store_bitmap(bitmap, static_cast<std::uint8_t>(std::countr_zero(granularity)));
   if (can) return ok();
@@ -331,6 +377,7 @@ Task<Result<>> Qcow2Node::forget_stored_bitmap(std::string bitmap) {
 }
 
 Task<Result<>> Qcow2Node::close_image() {
+  if (image_->writable() && observer_.wanted() != nullptr) (void)co_await flush();
   if (image_->writable()) (void)co_await give_bitmaps(*image_, bitmaps);
   co_return co_await image_->close();
 }
@@ -406,7 +453,7 @@ Task<Result<block::NodePtr>> open_backing_of(block::Graph& graph, const block::N
                                              bool force_share) {
   std::string name = node.header_backing_file();
   if (name.empty()) co_return block::NodePtr();
-  if (name.front() != '/') name = directory_of(node.file()->filename()) + name;
+  if (name.front() != '/') name = directory_beneath(*node.file()) + name;
   std::string format = node.header_backing_format();
   if (format.empty()) {
     CO_TRY(format, co_await probe_format(graph, name));
@@ -420,7 +467,6 @@ Task<Result<block::NodePtr>> open_backing_of(block::Graph& graph, const block::N
 }
 
 Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, Common common, Json options) {
-  common.for_children.unmap = true;
   CO_TRY(const block::NodePtr file,
          co_await open_child(graph, options["file"], common.for_children));
   CO_TRY_OK(settle(graph, common));

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "sim/block/chain.h"
+#include "sim/block/debugger.h"
 #include "sim/driver/open.h"
 
 namespace sim::driver {
@@ -71,10 +72,12 @@ class RawNode final : public block::Node {
 
  protected:
   Task<Result<>> do_read(std::uint64_t offset, MutableBytes into) override {
+    if (file()->debugger() != nullptr) return read_observed(offset, into);
     return block::read_padded(*file(), offset_ + offset, into);
   }
   Task<Result<>> do_write(std::uint64_t offset, Bytes from) override {
     kept_size_ = std::max(kept_size_, offset + from.size());
+    if (file()->debugger() != nullptr) return write_observed(offset, from);
     return file()->write(offset_ + offset, from);
   }
   Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
@@ -96,6 +99,14 @@ class RawNode final : public block::Node {
   }
 
  private:
+  Task<Result<>> read_observed(std::uint64_t offset, MutableBytes into) {
+    co_await file()->debugger()->raise("read_aio");
+    co_return co_await block::read_padded(*file(), offset_ + offset, into);
+  }
+  Task<Result<>> write_observed(std::uint64_t offset, Bytes from) {
+    co_await file()->debugger()->raise("write_aio");
+    co_return co_await file()->write(offset_ + offset, from);
+  }
   Task<Result<>> truncate_file(block::Truncate wanted) {
     Result<> done = co_await file()->truncate(wanted);
     if (done) keep_size();

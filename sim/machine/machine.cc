@@ -1,5 +1,7 @@
 #include "sim/machine/machine.h"
 
+#include "sim/block/debugger.h"
+
 namespace sim::machine {
 
 Machine::Machine(storage::FileSystem& files, MachineOptions options)
@@ -33,6 +35,8 @@ static Task<bool> close_nodes(block::Graph& graph) {
 
 // Closes every image as QEMU does at its end; nodes go before the World.
 Machine::~Machine() {
+  for (const block::NodePtr& node : graph_.all())
+    if (block::Debugger* debugger = node->debugger()) debugger->remove_all_breakpoints();
   world_.scheduler.abandon();
   for (const auto& job : jobs_.all()) job->abandon();
   devices_.clear();

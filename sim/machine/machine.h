@@ -67,6 +67,7 @@ class Machine final : private job::Observer, private block::GraphObserver {
   void completed(const job::Job& job) override;
   void cancelled(const job::Job& job) override;
   void failed_request(const job::Job& job, bool is_read, std::string_view action) override;
+  void printed(std::string_view text) override { standard_output_ += text; }
   void threshold_exceeded(const block::Node& node, std::uint64_t threshold,
                           std::uint64_t exceeded_by) override;
   void emit_block_job_event(const char* name, const job::Job& job, bool with_error);

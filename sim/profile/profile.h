@@ -230,6 +230,10 @@ struct Profile {
   bool monitors_are_objects = false;
   // block-latency-histogram-set takes an empty list of boundaries (5.2 and 7.2).
   bool histogram_may_be_empty = false;
+  // What is wrong with a configuration file of blkdebug is in the reply (not in 5.2); that it
+  // cannot be opened is told with its name (11.1).  Truths are spelt in several ways (not in 5.2).
+  bool blkdebug_tells_config_fault = true;
+  bool blkdebug_names_config = false;
 };
 
 // Versions and packages as the greetings say (measured on each).
@@ -291,7 +295,8 @@ inline constexpr std::array kProfiles = {
             .empty_drive_is_read_only = false,
             .files_have_format = false,
             .cpus_have_arch = true,
-            .histogram_may_be_empty = true},
+            .histogram_may_be_empty = true,
+            .blkdebug_tells_config_fault = false},
     Profile{.name = "7.2",
             .major = 7,
             .minor = 2,
@@ -367,7 +372,8 @@ inline constexpr std::array kProfiles = {
             .load_through_throttle_crashes = true,
             .filters_follow_children = true,
             .cpus_have_type = true,
-            .monitors_are_objects = true},
+            .monitors_are_objects = true,
+            .blkdebug_names_config = true},
 };
 
 constexpr const Profile* find_profile(std::string_view name) {

@@ -58,6 +58,7 @@ Task<Result<>> Image::learn_tables() {
   std::vector<HostCluster> l2, blocks;
   CO_TRY_OK(co_await tables_.write_back());
   const Geometry geometry = geometry_;
+  if (observed()) co_return co_await learn_loaded_tables();
   CO_TRY_OK(co_await for_each_entry(
       *file_, header_.l1_table_offset, header_.l1_size, [&l2, geometry](std::uint64_t entry) {
         l2.push_back(geometry.cluster_of(HostOffset{entry & format::kOffsetMask}));
@@ -68,6 +69,28 @@ Task<Result<>> Image::learn_tables() {
       [&blocks, geometry](std::uint64_t entry) {
         blocks.push_back(geometry.cluster_of(HostOffset{entry & format::kBlockOffsetMask}));
       }));
+  tables_.metadata().assign_tables(std::move(l2), std::move(blocks));
+  co_return ok();
+}
+
+// The same without a request: load_tables() has read them.
+Task<Result<>> Image::learn_loaded_tables() {
+  std::vector<HostCluster> l2, blocks;
+  for (std::uint64_t i = 0; i < header_.l1_size; ++i) {
+    CO_TRY(const std::uint64_t entry,
+           co_await tables_.entry(header_.l1_table_offset + i * format::kEntryBytes,
+                                  Tables::Kind::l1));
+    if (entry != 0) l2.push_back(geometry_.cluster_of(HostOffset{entry & format::kOffsetMask}));
+  }
+  const std::uint64_t entries =
+      header_.refcount_table_clusters * cluster_size() / format::kEntryBytes;
+  for (std::uint64_t i = 0; i < entries; ++i) {
+    CO_TRY(const std::uint64_t entry,
+           co_await tables_.entry(header_.refcount_table_offset + i * format::kEntryBytes,
+                                  Tables::Kind::refcount_table));
+    if (entry != 0)
+      blocks.push_back(geometry_.cluster_of(HostOffset{entry & format::kBlockOffsetMask}));
+  }
   tables_.metadata().assign_tables(std::move(l2), std::move(blocks));
   co_return ok();
 }

@@ -37,6 +37,7 @@ std::uint64_t Image::cipher_sector(HostOffset host, GuestOffset at) const {
 Task<Result<>> Image::read_data(HostOffset host, GuestOffset at, MutableBytes into) {
   CO_TRY_OK(may_read(host, into.size()));
   if (encrypted() && !options_.cipher) co_return os_error(EIO);
+  if (observed()) co_await tables_.tell("read_aio");
   CO_TRY_OK(co_await data().read(host.value, into));
   if (encrypted()) options_.cipher->decrypt(cipher_sector(host, at), into);
   co_return ok();

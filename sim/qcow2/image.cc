@@ -108,6 +108,8 @@ Task<Result<>> Image::prepare() {
   constexpr std::uint64_t kKnown = format::kAutoclearBitmaps | format::kAutoclearRawDataFile;
   lazy_refcounts_ = options_.lazy_refcounts.value_or(header_.has_lazy_refcounts());
   tables_.refuse_beyond_end(!options_.lax);
+  tables_.observe(options_.observer);
+  if (observed()) CO_TRY_OK(co_await load_tables());
   const bool unknown = (header_.autoclear_features & ~kKnown) != 0;
   if (options_.writable && (unknown || header_.drops_bitmaps)) {
     header_.autoclear_features &= kKnown;
@@ -126,6 +128,19 @@ Task<Result<>> Image::prepare() {
   co_return ok();
 }
 
+// What QEMU reads while it opens an image and then keeps.
+Task<Result<>> Image::load_tables() {
+  const auto read = co_await tables_.load(header_.l1_table_offset,
+                                          header_.l1_size * format::kEntryBytes, Tables::Kind::l1);
+  if (!read) co_return os_error(read.error().number, "Could not read L1 table");
+  co_await tables_.tell("reftable_load");
+  const auto counts = co_await tables_.load(header_.refcount_table_offset,
+                                            header_.refcount_table_clusters * cluster_size(),
+                                            Tables::Kind::refcount_table);
+  if (!counts) co_return os_error(counts.error().number, "Could not initialize refcount handling");
+  co_return ok();
+}
+
 Task<Result<>> Image::show_snapshot(const std::string& id_or_name) {
   const Snapshot* const snapshot = find_snapshot(id_or_name);
   if (options_.writable) co_return os_error(EINVAL);
@@ -137,7 +152,11 @@ Task<Result<>> Image::show_snapshot(const std::string& id_or_name) {
 
 // Writes the whole header cluster.
 Task<Result<>> Image::store_header() {
-  CO_TRY(const std::vector<std::byte> bytes, serialise_header(header_));
+  CO_TRY(std::vector<std::byte> bytes, serialise_header(header_));
+  if (observed()) {  // as QEMU: in one request, not flushed
+    bytes.resize(cluster_size());
+    co_return co_await file_->write(0, bytes);
+  }
   CO_TRY_OK(co_await file_->write(0, bytes));
   CO_TRY_OK(co_await file_->write_zeroes(bytes.size(), cluster_size() - bytes.size(), false));
   co_return co_await file_->flush();
@@ -214,6 +233,7 @@ Task<Result<>> Image::read_piece(const Mapping& mapping, GuestOffset at, Mutable
     case Extent::Kind::compressed:
       co_return co_await read_compressed(mapping.entry.word, geometry_.within(at), into);
     case Extent::Kind::absent:
+      if (backing_ != nullptr && observed()) co_await tables_.tell("read_backing_aio");
       if (backing_ != nullptr) co_return co_await backing_->read(at.value, into);
       [[fallthrough]];
     case Extent::Kind::zero:
@@ -224,7 +244,7 @@ Task<Result<>> Image::read_piece(const Mapping& mapping, GuestOffset at, Mutable
 
 Task<Result<>> Image::read(GuestOffset at, MutableBytes into) {
   CO_TRY_OK(check_range(at, into.size()));
-  if (auto held = lock_.try_lock(); held && !encrypted() && !into.empty()) {
+  if (auto held = lock_.try_lock(); held && !encrypted() && !into.empty() && !observed()) {
     if (const Tables::Slice* const slice = slice_now(geometry_.cluster_of(at), false)) {
       Mapping found;
       const Result<bool> mapped = map_slice(*slice, at, into.size(), found);
@@ -289,6 +309,17 @@ Task<Result<>> Image::statuses(GuestOffset at, std::uint64_t length, std::size_t
   } while (at.value < end.value && into.size() < most);
   for (std::size_t i = first; i < into.size(); ++i) into[i].placed = into[i].placed && !encrypted();
   co_return ok();
+}
+
+Task<Result<>> Image::write_back() {
+  if (!options_.writable) co_return ok();
+  if (tables_.metadata().broken()) co_return os_error(ENOMEDIUM);
+  Result<> done = ok();
+  {
+    const auto held = co_await lock_.lock();
+    done = co_await tables_.write_back();
+  }
+  co_return co_await settle(std::move(done));
 }
 
 Task<Result<>> Image::flush() {

@@ -62,6 +62,7 @@ struct OpenOptions {
   std::optional<bool> lazy_refcounts = {};  // absent: as the header says
   // Shows the disk as this internal snapshot holds it (id or name); not with `writable`.
   std::string snapshot = {};
+  Observer* observer = nullptr;  // see observe()
   // As lax as QEMU: tables beyond the end of the file read as zeroes instead of being refused.
   bool lax = false;
 };
@@ -93,6 +94,9 @@ class Image {
   // Not owned; may be null and may change at run time, between requests.
   void set_backing(Backing* backing) { backing_ = backing; }
 
+  // From now on told what is about to happen; null: nobody.  Outlives the image.
+  void observe(Observer* observer) { tables_.observe(observer); }
+
   Task<Result<>> read(GuestOffset at, MutableBytes into);
   Task<Result<>> write(GuestOffset at, Bytes from);
 
@@ -110,6 +114,8 @@ class Image {
   // 8.1; version 3 only), whatever is passed on.
   bool discard_keeps_place = false;
 
+  // The first half of flush(): what is in memory is written to the file.
+  Task<Result<>> write_back();
   // Everything acknowledged so far is in the file, and the file is flushed.
   Task<Result<>> flush();
 
@@ -192,6 +198,12 @@ class Image {
     Flight* previous_ = nullptr;
   };
 
+  // Clusters of a piece that are allocated or changed together (QEMU: QCowL2Meta).
+  struct Part {
+    std::uint64_t at = 0, length = 0;  // bytes of the piece
+    std::uint64_t head = 0, tail = 0;
+  };
+
   // The start of a write, mapped: adjacent in the file, ready for its data.
   struct Piece {
     std::uint64_t length = 0;  // bytes of the request
@@ -199,6 +211,10 @@ class Image {
     std::uint64_t head = 0;    // bytes before the request that are to be filled
     std::uint64_t tail = 0;    // and behind it
     bool link = false;         // entries are to be set
+    // Of an image that is observed: what has an entry to be set, and whether its surroundings were
+    // copied.
+    std::vector<Part> parts = {};
+    bool copied = false;
     std::vector<std::pair<HostCluster, std::uint64_t>> allocated;  // to give back on failure
   };
 
@@ -218,6 +234,8 @@ class Image {
   };
 
   Task<Result<>> prepare();  // the part of open() that needs an Image
+  bool observed() const { return tables_.observed(); }
+  Task<Result<>> load_tables();
   Result<> check_range(GuestOffset at, std::uint64_t length) const;
   Result<> check_change(GuestOffset at, std::uint64_t length) const;
   // read() and write() without the check of the range: VM state lies beyond size().  A place that
@@ -291,6 +309,8 @@ class Image {
   Task<Result<HostOffset>> l2_table(GuestCluster cluster);  // value 0: none
   Task<Result<HostOffset>> l2_table_for_update(GuestCluster cluster);
   Task<Result<HostOffset>> copy_l2_table(HostOffset old);
+  Task<Result<HostOffset>> copy_l2_table_observed(HostOffset old, HostOffset l1_place);
+  Task<Result<>> fill_l2_table(HostOffset table, HostOffset old);
   Task<Result<L2Entry>> entry(GuestCluster cluster);  // makes the table if there is none
   Task<Result<>> set_entry(GuestCluster cluster, L2Entry entry);
   // The slice that holds the cluster's entry, if it can be had without waiting; with `own`, only of
@@ -335,6 +355,7 @@ class Image {
   void learn_areas();
   Task<Result<>> learn_metadata();
   Task<Result<>> learn_tables();
+  Task<Result<>> learn_loaded_tables();
   // After a request: a broken image is marked so.  Returns what it is given.
   Task<Result<>> settle(Result<> done);
   Task<Result<>> mark_dirty();
@@ -354,6 +375,13 @@ class Image {
   std::uint64_t tail_of(GuestOffset end, L2Entry entry, bool kept) const;
   L2Entry linked(GuestCluster cluster, L2Entry old, GuestOffset at, const Piece& piece) const;
   Task<Result<>> store(GuestOffset at, Bytes from, const Piece& piece);
+  // write_observed.cc: the same in QEMU's requests.
+  Task<Result<>> store_observed(GuestOffset at, Bytes from, Piece& piece);
+  Task<Result<bool>> zero_part_space(GuestOffset at, const Piece& piece, const Part& part);
+  Task<Result<bool>> region_is_zero(GuestOffset at, std::uint64_t length);
+  Task<Result<>> copy_around(GuestOffset at, const Piece& piece, const Part& part, Bytes data);
+  Task<Result<>> read_around(GuestOffset at, MutableBytes into);
+  Task<Result<>> write_around(GuestOffset at, HostOffset host, Bytes from);
   Task<Result<>> fill(GuestOffset from, std::uint64_t length, HostOffset to);
   // Appends to `replaced` the entries that this image no longer uses.
   Task<Result<>> link(GuestOffset at, const Piece& piece, std::vector<L2Entry>& replaced);

@@ -11,10 +11,11 @@ namespace sim::qcow2 {
 
 Task<Result<>> Image::read_compressed(std::uint64_t word, std::uint64_t within, MutableBytes into) {
   const auto type = static_cast<Compression>(header_.compression_type);
-  if (inflated_.word != word) {
+  if (inflated_.word != word || observed()) {
     const CompressedSpan span = compressed_span(geometry_.cluster_bits, word);
     const std::uint64_t writes = inflated_.writes;
     std::vector<std::byte> stored(span.bytes);
+    if (observed()) co_await tables_.tell("read_compressed");
     CO_TRY_OK(co_await file_->read(span.at.value, stored));
     if (into.size() == cluster_size()) co_return decompress(type, stored, into);
     std::vector<std::byte> cluster(cluster_size());
@@ -83,6 +84,14 @@ Task<Result<>> Image::write_compressed_cluster(GuestOffset at, Bytes from) {
   ++inflated_.writes;
   inflated_.word = 0;
   const Flight flight(*this, at, from.size(), true);
+  if (observed()) {  // QEMU: the entry first, whatever becomes of the data
+    co_await tables_.tell("l2_update_compressed");
+    CO_TRY_OK(co_await set_entry(cluster, {.word = *word}));
+    held.reset();
+    CO_TRY_OK(may_write(host, smaller->size()));
+    co_await tables_.tell("write_compressed");
+    co_return co_await file_->write(host.value, *smaller);
+  }
   held.reset();
   Result<> stored = may_write(host, smaller->size());
   if (stored) stored = co_await file_->write(host.value, *smaller);

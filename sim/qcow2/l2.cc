@@ -107,8 +107,10 @@ Task<Result<HostOffset>> Image::l2_table_for_update(GuestCluster cluster) {
   CO_TRY(const std::uint64_t l1_entry, co_await tables_.entry(place, Tables::Kind::l1));
   CO_TRY(const HostOffset old, l2_offset(geometry_, tables_.metadata(), l1_entry, index));
   if (old.value != 0 && (l1_entry & format::kCopied) != 0) co_return old;
-  CO_TRY(const HostOffset table, co_await copy_l2_table(old));
-  CO_TRY_OK(co_await tables_.set_entry(place, table.value | format::kCopied, Tables::Kind::l1));
+  CO_TRY(const HostOffset table,
+         co_await (observed() ? copy_l2_table_observed(old, place) : copy_l2_table(old)));
+  if (!observed())
+    CO_TRY_OK(co_await tables_.set_entry(place, table.value | format::kCopied, Tables::Kind::l1));
   if (old.value != 0) {
     tables_.metadata().remove_table(Metadata::Kind::l2, geometry_.cluster_of(old));
     CO_TRY_OK(co_await refcounts_.release(geometry_.cluster_of(old), 1, false));
@@ -131,6 +133,38 @@ Task<Result<HostOffset>> Image::copy_l2_table(HostOffset old) {
   CO_TRY_OK(co_await file_->read(old.value, entries));
   CO_TRY_OK(co_await file_->write(table.value, entries));
   co_return table;
+}
+
+// The same in QEMU's order: what the new table is counted in, the table and the L1 entry at
+// `l1_place` reach the file one after the other; what fails is undone.
+Task<Result<HostOffset>> Image::copy_l2_table_observed(HostOffset old, HostOffset l1_place) {
+  CO_TRY(const HostCluster made, co_await refcounts_.allocate(1));
+  const HostOffset table = geometry_.start_of(made);
+  if (made.value == 0)
+    co_return tables_.metadata().report("Preventing invalid allocation of L2 table at offset 0");
+  CO_TRY_OK(tables_.metadata().check(made, made + 1));
+  tables_.metadata().add_table(Metadata::Kind::l2, made);
+  Result<> done = co_await fill_l2_table(table, old);
+  if (done)
+    done = co_await tables_.set_entry(l1_place, table.value | format::kCopied, Tables::Kind::l1);
+  if (done) co_return table;
+  tables_.metadata().remove_table(Metadata::Kind::l2, made);
+  (void)co_await refcounts_.release(made, 1, true);
+  co_return std::move(done).error();
+}
+
+Task<Result<>> Image::fill_l2_table(HostOffset table, HostOffset old) {
+  CO_TRY_OK(co_await tables_.flush_refcounts());
+  CO_TRY_OK(co_await tables_.make_table(table, Tables::Kind::l2));
+  for (std::uint64_t at = 0; old.value != 0 && at < cluster_size(); at += tables_.slice_bytes()) {
+    if (at == 0) co_await tables_.tell("l2_alloc_cow_read");
+    CO_TRY(const Tables::Slice* from, co_await tables_.slice(old + at, Tables::Kind::l2));
+    Tables::Slice* const to = tables_.find(table + at);
+    CHECK(to != nullptr);
+    to->bytes = from->bytes;
+  }
+  co_await tables_.tell("l2_alloc_write");
+  co_return co_await tables_.flush_mappings();
 }
 
 Task<Result<L2Entry>> Image::entry(GuestCluster cluster) {

@@ -32,6 +32,7 @@ static std::uint64_t blocks_for(std::uint64_t clusters, std::uint64_t per_block,
 // The table is full: an area at the next block boundary takes a larger one.  `new_block` counts
 // `needed` and is in no table yet.
 Task<Result<>> Refcounts::grow_table(HostCluster needed, HostCluster new_block) {
+  if (tables_.observed()) co_await tables_.tell("reftable_grow");
   const std::uint64_t used = div_up(std::max(needed.value + 1, new_block.value), per_block());
   const HostCluster start{used * per_block()};
   const std::uint64_t blocks =
@@ -71,15 +72,19 @@ Task<Result<HostCluster>> Refcounts::make_area(
   for (std::uint64_t i = start.value / per_block(); i < blocks; ++i) {
     if (load_be<std::uint64_t>(table, i * format::kEntryBytes) != 0) continue;
     CO_TRY_OK(tables_.metadata().check(at, at + 1));
-    CO_TRY_OK(co_await tables_.make_zero(geometry_.start_of(at), 1));
+    CO_TRY_OK(co_await tables_.make_table(geometry_.start_of(at), Tables::Kind::refcount_block));
     tables_.metadata().add_table(Metadata::Kind::refcount_block, at);
     store_be(MutableBytes(table), i * format::kEntryBytes, geometry_.start_of(at).value);
     at = at + 1;
   }
   CO_TRY_OK(co_await count_area(table, start, at + clusters));
-  CO_TRY_OK(co_await tables_.write_back());
+  const bool observed = tables_.observed();
+  if (observed) co_await tables_.tell("refblock_alloc_write_blocks");
+  CO_TRY_OK(co_await (observed ? tables_.flush() : tables_.write_back()));
   CO_TRY_OK(tables_.metadata().check(at, at + clusters));
-  CO_TRY_OK(co_await tables_.make_zero(geometry_.start_of(at), clusters));
+  if (observed) co_await tables_.tell("refblock_alloc_write_table");
+  tables_.forget(geometry_.start_of(at), clusters);
+  if (!observed) CO_TRY_OK(co_await tables_.make_zero(geometry_.start_of(at), clusters));
   CO_TRY_OK(co_await file_.write(geometry_.start_of(at).value, table));
   CO_TRY_OK(co_await file_.flush());
   CO_TRY_OK(co_await switch_table(at, clusters));
@@ -107,6 +112,7 @@ Task<Result<>> Refcounts::switch_table(HostCluster table, std::uint64_t clusters
   store_be(MutableBytes(fields), 0, offset.value);
   store_be(MutableBytes(fields), 8, static_cast<std::uint32_t>(clusters));
   static_assert(format::at::refcount_table_clusters == format::at::refcount_table_offset + 8);
+  if (tables_.observed()) co_await tables_.tell("refblock_alloc_switch_table");
   CO_TRY_OK(co_await file_.write(format::at::refcount_table_offset, fields));
   CO_TRY_OK(co_await file_.flush());
   const HostOffset old = std::exchange(header_.refcount_table_offset, offset);

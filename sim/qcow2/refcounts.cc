@@ -100,9 +100,20 @@ std::uint64_t Refcounts::change_some(Place place, HostCluster cluster, std::uint
   return done;
 }
 
+// Before the counts of a cluster are changed; `block` is the one that was told of last.
+Task<void> Refcounts::tell_load(HostCluster cluster, std::optional<std::uint64_t>& block) {
+  if (!tables_.observed() || block == cluster.value / per_block()) co_return;
+  block = cluster.value / per_block();
+  co_await tables_.tell("refblock_alloc");
+  const auto found = co_await block_of(cluster);
+  if (found && found->value != 0) co_await tables_.tell("refblock_load");
+}
+
 Task<Result<>> Refcounts::undo(HostCluster first, std::uint64_t clusters, Change done) {
   const Change back = done == Change::raise ? Change::lower : Change::raise;
+  std::optional<std::uint64_t> told;
   for (std::uint64_t i = 0; i < clusters;) {
+    if (tables_.observed()) co_await tell_load(first + i, told);
     CO_TRY(const HostOffset block, co_await block_of(first + i));
     CO_TRY(const Place place, co_await place_of(block, first + i));
     const std::uint64_t some = change_some(place, first + i, clusters - i, back);
@@ -116,8 +127,10 @@ Task<Result<Refcounts::Outcome>> Refcounts::change(HostCluster first, std::uint6
                                                    Change change) {
   CO_TRY_OK(co_await tables_.require(change == Change::raise ? Tables::Order::refcounts_first
                                                              : Tables::Order::mappings_first));
+  std::optional<std::uint64_t> told;
   for (std::uint64_t i = 0; i < clusters;) {
     const HostCluster cluster = first + i;
+    if (tables_.observed()) co_await tell_load(cluster, told);
     CO_TRY(const HostOffset block, co_await block_of(cluster));
     Result<> made = os_error(EINVAL);
     if (block.value != 0) {
@@ -138,6 +151,7 @@ Task<Result<Refcounts::Outcome>> Refcounts::change(HostCluster first, std::uint6
 }
 
 Task<Result<HostCluster>> Refcounts::allocate(std::uint64_t clusters) {
+  if (tables_.observed()) co_await tables_.tell("cluster_alloc");
   for (;;) {
     CO_TRY(const HostCluster first, co_await find_run(clusters));
     CO_TRY(const Outcome outcome, co_await change(first, clusters, Change::raise));
@@ -166,9 +180,13 @@ Task<Result<>> Refcounts::raise(HostCluster first, std::uint64_t clusters) {
 }
 
 Task<Result<>> Refcounts::release(HostCluster first, std::uint64_t clusters, bool discard) {
+  if (tables_.observed()) co_await tables_.tell("cluster_free");
   CO_TRY_OK(co_await change(first, clusters, Change::lower));
-  for (std::uint64_t i = 0; discard && i < clusters; ++i) {
+  for (std::uint64_t i = 0; (discard || tables_.observed()) && i < clusters; ++i) {
     CO_TRY(const std::uint64_t used, co_await count(first + i));
+    // What was a table is not written back any more.
+    if (used == 0 && tables_.observed()) tables_.forget(geometry_.start_of(first + i), 1);
+    if (!discard) continue;
     // Giving space back is a favour: a file that refuses has lost nothing.
     if (used == 0)
       (void)co_await file_.discard(geometry_.start_of(first + i).value, geometry_.cluster_bytes());
@@ -179,6 +197,7 @@ Task<Result<>> Refcounts::release(HostCluster first, std::uint64_t clusters, boo
 // Makes the block that counts `needed`.  It counts itself if it can, else another block does (which
 // may have to be made first).  The block is in the file before the table refers to it.
 Task<Result<>> Refcounts::make_block(HostCluster needed) {
+  if (tables_.observed()) CO_TRY_OK(co_await tables_.flush_mappings());
   CO_TRY(const HostCluster made, co_await find_run(1));
   if (made.value == 0)
     co_return tables_.metadata().report(
@@ -186,20 +205,28 @@ Task<Result<>> Refcounts::make_block(HostCluster needed) {
   CO_TRY_OK(tables_.metadata().check(made, made + 1));
   const HostOffset block = geometry_.start_of(made);
   if (made.value / per_block() == needed.value / per_block()) {
-    CO_TRY_OK(co_await tables_.make_zero(block, 1));
+    CO_TRY_OK(co_await tables_.make_table(block, Tables::Kind::refcount_block));
     CO_TRY(const Place place, co_await place_of(block, made));
     store(place, 1);
   } else {
     CO_TRY(const Outcome outcome, co_await change(made, 1, Change::raise));
     if (outcome == Outcome::search_again) co_return ok();
-    CO_TRY_OK(co_await tables_.make_zero(block, 1));
+    if (tables_.observed()) CO_TRY_OK(co_await tables_.flush());
+    CO_TRY_OK(co_await tables_.make_table(block, Tables::Kind::refcount_block));
   }
+  if (tables_.observed()) co_await tables_.tell("refblock_alloc_write");
   CO_TRY_OK(co_await tables_.flush());
   tables_.metadata().add_table(Metadata::Kind::refcount_block, made);
   const std::uint64_t index = needed.value / per_block();
   if (index >= table_entries()) co_return co_await grow_table(needed, made);
-  co_return co_await tables_.set_entry(header_.refcount_table_offset + index * format::kEntryBytes,
-                                       block.value, Tables::Kind::refcount_table);
+  Result<> done =
+      co_await tables_.set_entry(header_.refcount_table_offset + index * format::kEntryBytes,
+                                 block.value, Tables::Kind::refcount_table);
+  if (!done) {  // nothing refers to it
+    tables_.forget(block, 1);
+    tables_.metadata().remove_table(Metadata::Kind::refcount_block, made);
+  }
+  co_return done;
 }
 
 }  // namespace sim::qcow2

@@ -89,6 +89,7 @@ class Refcounts {
   // lie where the caller wanted to allocate: then nothing has changed and it must search again.
   Task<Result<Outcome>> change(HostCluster first, std::uint64_t clusters, Change change);
   std::uint64_t change_some(Place place, HostCluster cluster, std::uint64_t most, Change change);
+  Task<void> tell_load(HostCluster cluster, std::optional<std::uint64_t>& block);
   Task<Result<>> undo(HostCluster first, std::uint64_t clusters, Change done);
   Task<Result<>> make_block(HostCluster needed);
   Task<Result<>> grow_table(HostCluster needed, HostCluster new_block);

@@ -9,6 +9,7 @@ namespace sim::qcow2 {
 // In QEMU's order: behind what was placed last; beyond the end of its cluster only if the next one
 // is adjacent.
 Task<Result<HostOffset>> Refcounts::allocate_bytes(std::uint64_t bytes) {
+  if (tables_.observed()) co_await tables_.tell("cluster_alloc_bytes");
   HostOffset at = free_byte_;
   if (at.value != 0) {
     CO_TRY(const std::uint64_t used, co_await count(geometry_.cluster_of(at)));
@@ -29,6 +30,7 @@ Task<Result<HostOffset>> Refcounts::allocate_bytes(std::uint64_t bytes) {
     if (outcome == Outcome::done) break;
     at = {};
   }
+  if (tables_.observed()) co_await tables_.observed_link(false);
   const HostOffset end = at + bytes;
   free_byte_ = geometry_.within(end) == 0 ? HostOffset{} : end;
   co_return at;

@@ -123,17 +123,20 @@ Task<Result<>> Image::grow_l1(std::uint64_t entries) {
   const std::uint64_t old_bytes = header_.l1_size * format::kEntryBytes;
   CO_TRY_OK(
       co_await file_->read(header_.l1_table_offset.value, MutableBytes(table).first(old_bytes)));
+  if (observed()) co_await tables_.tell("l1_grow_alloc_table");
   CO_TRY(const HostCluster made, co_await refcounts_.allocate(geometry_.clusters_for(bytes)));
   const HostOffset offset = geometry_.start_of(made);
   CO_TRY_OK(tables_.metadata().check(made, made + geometry_.clusters_for(bytes)));
   tables_.forget(offset, geometry_.clusters_for(bytes));
   CO_TRY_OK(co_await tables_.write_back());
+  if (observed()) co_await tables_.tell("l1_grow_write_table");
   CO_TRY_OK(co_await file_->write(offset.value, table));
   CO_TRY_OK(co_await file_->flush());
   std::array<std::byte, 12> fields{};
   static_assert(format::at::l1_table_offset == format::at::l1_size + 4);
   store_be(MutableBytes(fields), 0, static_cast<std::uint32_t>(entries));
   store_be(MutableBytes(fields), 4, offset.value);
+  if (observed()) co_await tables_.tell("l1_grow_activate_table");
   CO_TRY_OK(co_await file_->write(format::at::l1_size, fields));
   CO_TRY_OK(co_await file_->flush());
   const HostOffset old = std::exchange(header_.l1_table_offset, offset);

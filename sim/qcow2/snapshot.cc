@@ -225,12 +225,14 @@ std::uint64_t Image::vm_state_start() const {
 
 Task<Result<>> Image::read_vm_state(std::uint64_t at, MutableBytes into) {
   if (at > INT64_MAX || into.size() > INT64_MAX - at) co_return os_error(EIO);
+  if (observed()) co_await tables_.tell("vmstate_load");
   co_return co_await read_at({vm_state_start() + at}, into);
 }
 
 Task<Result<>> Image::write_vm_state(std::uint64_t at, Bytes from) {
   CO_TRY_OK(check_change({0}, 0));
   const auto end = checked_add(vm_state_start() + at, from.size());
+  if (observed()) co_await tables_.tell("vmstate_save");
   if (at > INT64_MAX || !end) co_return os_error(EFBIG);
   {
     const auto held = co_await lock_.lock();

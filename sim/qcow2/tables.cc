@@ -76,22 +76,30 @@ Tables::Slice* Tables::find(HostOffset at) {
 Task<Result<Tables::Slice*>> Tables::slice(HostOffset at, Kind kind) {
   if (Slice* const found = find(at); found != nullptr) co_return found;
   if (slices_.size() >= kCapacity) CO_TRY_OK(co_await make_room());
+  if (observed()) {
+    CO_TRY_OK(co_await load_table(at, kind));
+    co_return find(at);
+  }
   const std::uint64_t start = align_down(at.value, slice_bytes_);
   if (refuse_beyond_end_ && start >= file_.size())
     co_return os_error(EIO, fmt::format("{} at offset {:#x} lies beyond the end of the file",
                                         name_of(kind), start));
   auto fresh = std::make_unique_for_overwrite<Slice>();
   fresh->start = start;
-  fresh->last_used = ++uses_;
-  fresh->dirty_first = fresh->dirty_end = 0;
   fresh->kind = kind;
   CO_TRY_OK(co_await file_.read(start, MutableBytes(fresh->bytes).first(slice_bytes_)));
-  Slice*& first = bucket(start);
+  co_return &add_slice(std::move(fresh));
+}
+
+Tables::Slice& Tables::add_slice(std::unique_ptr<Slice> fresh) {
+  fresh->last_used = ++uses_;
+  fresh->dirty_first = fresh->dirty_end = 0;
+  Slice*& first = bucket(fresh->start);
   fresh->next = first;
   fresh->index = slices_.size();
   first = fresh.get();
   slices_.push_back(std::move(fresh));
-  co_return first;
+  return *first;
 }
 
 void Tables::erase(Slice& slice) {
@@ -124,6 +132,8 @@ Task<Result<std::uint64_t>> Tables::entry(HostOffset at, Kind kind) {
 }
 
 Task<Result<>> Tables::set_entry(HostOffset at, std::uint64_t value, Kind kind) {
+  if (observed() && (kind == Kind::l1 || kind == Kind::refcount_table))
+    co_return co_await store_now(at, value, kind);
   CO_TRY(Slice * found, co_await slice(at, kind));
   store_be(MutableBytes(found->bytes), at.value - found->start, value);
   changed(*found, kind, at.value - found->start, sizeof(value));
@@ -148,6 +158,10 @@ void Tables::forget(HostOffset start, std::uint64_t clusters) {
 }
 
 Task<Result<>> Tables::require(Order order) {
+  if (observed()) {
+    if (order == Order::mappings_first) co_await depend(Cache::refcounts);
+    co_return ok();
+  }
   // Deferred counts may be wrong, but what is given up must not be handed out again while the file
   // still shows it.
   const bool reuse = order_ == Order::mappings_first && order == Order::refcounts_first;
@@ -187,6 +201,11 @@ Task<Result<>> Tables::write_stage(Stage stage) {
 }
 
 Task<Result<>> Tables::write_back() {
+  if (observed()) {
+    CO_TRY_OK(co_await write_cache(Cache::l2));
+    if (!defer_refcounts_) CO_TRY_OK(co_await write_cache(Cache::refcounts));
+    co_return ok();
+  }
   constexpr std::array<Stage, 3> kUp = {Stage::refcounts, Stage::l2, Stage::l1};
   constexpr std::array<Stage, 3> kDown = {Stage::l2, Stage::l1, Stage::refcounts};
   for (const Stage stage : order_ == Order::mappings_first ? kDown : kUp)
@@ -203,6 +222,7 @@ Task<Result<>> Tables::flush() {
 }
 
 Task<Result<>> Tables::flush_mappings() {
+  if (observed()) co_return co_await flush_cache(Cache::l2);
   CO_TRY_OK(co_await write_stage(Stage::l2));
   CO_TRY_OK(co_await write_stage(Stage::l1));
   CO_TRY_OK(co_await file_.flush());

@@ -11,6 +11,7 @@
 #include "sim/base/bytes.h"
 #include "sim/base/result.h"
 #include "sim/qcow2/metadata.h"
+#include "sim/qcow2/observer.h"
 #include "sim/qcow2/units.h"
 #include "sim/storage/storage.h"
 #include "sim/world/task.h"
@@ -22,6 +23,11 @@ namespace sim::qcow2 {
 // reaches the file before the entry that points there, what lowers one after the entry is gone.
 // When both kinds are pending, the older is written back first.  While counts are deferred (the
 // header says that they may be wrong) they have no order.
+//
+// With an Observer all is as QEMU's caches do it: a table is read as a whole when a part of it is
+// asked for, and written as a whole; entries of the L1 and refcount tables reach the file at once;
+// of the L2 tables and the refcount blocks either may have to be flushed before a table of the
+// other is written.  Without one nobody can tell, and slices cost less.
 //
 // Not for several coroutines at once: the owner holds a lock around every call.
 class Tables {
@@ -51,6 +57,12 @@ class Tables {
   void defer_refcounts(bool defer) { defer_refcounts_ = defer; }
   bool defers_refcounts() const { return defer_refcounts_; }
 
+  // Who is told what is about to happen; null: nobody.
+  void observe(Observer* observer) { observer_ = observer; }
+  bool observed() const { return observer_ != nullptr; }
+  // Not without an observer.
+  Task<void> tell(std::string_view moment) { return observer_->at(moment); }
+
   // What must not be overwritten; empty unless the owner fills it.
   Metadata& metadata() { return metadata_; }
   const Metadata& metadata() const { return metadata_; }
@@ -67,6 +79,10 @@ class Tables {
   Task<Result<std::uint64_t>> entry(HostOffset at, Kind kind);
   Task<Result<>> set_entry(HostOffset at, std::uint64_t value, Kind kind);
 
+  // Reads [start, start + bytes) as tables of that kind, in one request.
+  Task<Result<>> load(HostOffset start, std::uint64_t bytes, Kind kind);
+  // A new, empty table of one cluster, in the file at once unless it is observed.
+  Task<Result<>> make_table(HostOffset start, Kind kind);
   // Makes `clusters` clusters of the file zero, at once: new, empty tables.
   Task<Result<>> make_zero(HostOffset start, std::uint64_t clusters);
   // Drops what is known of clusters that are tables no longer.
@@ -76,14 +92,19 @@ class Tables {
   // before them.
   void data_written() { data_unflushed_ = true; }
 
+  // The same for one that is observed: entries of L2 tables will show clusters that were counted
+  // just now and, if it was `copied`, data that was.
+  Task<void> observed_link(bool copied);
+
   // To be called before a change of counts: writes back what must go first.
   Task<Result<>> require(Order order);
   // Writes everything that has changed, in order, with a flush of the file between the stages.
   Task<Result<>> write_back();
   // The same, and flushes the file.
   Task<Result<>> flush();
-  // The same without the counts.
+  // The same without the counts; of the counts alone, if it is observed.
   Task<Result<>> flush_mappings();
+  Task<Result<>> flush_refcounts() { return flush_cache(Cache::refcounts); }
 
  private:
   static constexpr std::size_t kBuckets = 1024;
@@ -95,6 +116,22 @@ class Tables {
   Task<Result<>> write_stage(Stage stage);
   Task<Result<>> write_slice(Slice& slice);
   Task<Result<>> make_room();
+  Slice& add_slice(std::unique_ptr<Slice> fresh);
+
+  // observed_tables.cc
+  enum class Cache : unsigned char { l2, refcounts };
+  struct CacheState {
+    bool depends_on_other = false, depends_on_flush = false;
+  };
+  static Cache other(Cache cache) { return cache == Cache::l2 ? Cache::refcounts : Cache::l2; }
+  CacheState& state(Cache cache) { return caches_[static_cast<std::size_t>(cache)]; }
+  Task<Result<>> load_table(HostOffset at, Kind kind);
+  Task<Result<>> store_now(HostOffset at, std::uint64_t value, Kind kind);
+  Task<Result<>> write_cache(Cache cache);
+  Task<Result<>> flush_cache(Cache cache);
+  Task<Result<>> flush_dependency(Cache cache);
+  Task<Result<>> write_table(Slice& slice);
+  Task<void> depend(Cache cache);  // on the other
 
   storage::Storage& file_;
   Geometry geometry_;
@@ -108,6 +145,8 @@ class Tables {
   bool data_unflushed_ = false;  // so was data that entries are to show
   bool refuse_beyond_end_ = false;
   bool defer_refcounts_ = false;
+  Observer* observer_ = nullptr;
+  std::array<CacheState, 2> caches_;
 };
 
 }  // namespace sim::qcow2

@@ -17,7 +17,7 @@ using Kind = L2Format::Kind;
 
 Task<Result<>> Image::write(GuestOffset at, Bytes from) {
   CO_TRY_OK(check_change(at, from.size()));
-  if (auto held = lock_.try_lock(); held && flights_ == nullptr && !encrypted()) {
+  if (auto held = lock_.try_lock(); held && flights_ == nullptr && !encrypted() && !observed()) {
     if (const std::optional<HostOffset> host = place_now(at, from.size())) {
       note_change(at, from.size());
       const Flight flight(*this, at, from.size(), false);
@@ -82,10 +82,13 @@ Task<Result<>> Image::write_each(GuestOffset at, Bytes from, std::vector<L2Entry
     std::uint64_t most = from.size();
     if (encrypted())
       most = std::min(most, format::kCryptClusters * cluster_size() - geometry_.within(at));
-    CO_TRY(const Piece piece, co_await map_for_write(at, most));
+    CO_TRY(Piece piece, co_await map_for_write(at, most));
     const Flight flight(*this, at, piece.length, piece.link);
     held.reset();
-    if (auto done = co_await store(at, from.first(piece.length), piece); !done) {
+    const Bytes part = from.first(piece.length);
+    if (auto done =
+            co_await (observed() ? store_observed(at, part, piece) : store(at, part, piece));
+        !done) {
       const auto again = co_await lock_.lock();
       (void)co_await give_back(piece);  // the first failure is the one to report
       co_return done;
@@ -213,6 +216,11 @@ Task<Result<>> Image::keep(Piece& piece, GuestOffset at, std::uint64_t length,
   }
   piece.tail = changes ? tail_of(at + length, last_entry, true) : 0;
   piece.link |= changes;
+  if (changes && observed())
+    piece.parts.push_back({.at = piece.length,
+                           .length = length,
+                           .head = piece.length == 0 ? piece.head : 0,
+                           .tail = piece.tail});
   piece.length += length;
   co_return ok();
 }
@@ -247,6 +255,11 @@ Task<Result<bool>> Image::allocate(Piece& piece, GuestOffset at, std::uint64_t l
   CO_TRY(const L2Entry last, co_await entry(geometry_.cluster_of(at + (length - 1))));
   piece.tail = tail_of(at + length, last, false);
   piece.link = true;
+  if (observed())
+    piece.parts.push_back({.at = piece.length,
+                           .length = length,
+                           .head = piece.length == 0 ? piece.head : 0,
+                           .tail = piece.tail});
   piece.length += length;
   co_return true;
 }
@@ -312,6 +325,7 @@ Task<Result<>> Image::link(GuestOffset at, const Piece& piece, std::vector<L2Ent
   const auto held = co_await lock_.lock();
   tables_.data_written();
   if (lazy_refcounts_ && !header_.is_dirty()) CO_TRY_OK(co_await mark_dirty());
+  if (observed()) co_await tables_.observed_link(piece.copied);
   const GuestCluster first = geometry_.cluster_of(at);
   const std::uint64_t clusters = geometry_.clusters_for(geometry_.within(at) + piece.length);
   for (std::uint64_t i = 0; i < clusters; ++i) {
