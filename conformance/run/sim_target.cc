@@ -68,8 +68,9 @@ class MachineHypervisor final : public Hypervisor {
           TargetFailure::Kind::hang,
           fmt::format("no reply to {}\n{}", command, machine_.world().trace.last_lines())});
     // As the port promises: what qemu-io printed comes with the reply.
-    if (std::string printed = machine_.take_output(); !printed.empty() && reply->contains("return"))
-      (*reply)["return"] = printed + (*reply)["return"].get<std::string>();
+    // (What a request prints that began before comes with the first text after it.)
+    if (const auto said = reply->find("return"); said != reply->end() && said->is_string())
+      *said = machine_.take_output() + said->get<std::string>();
     return *std::move(reply);
   }
   Outcome<std::optional<Event>> poll_event() override { return converted(machine_.take_event()); }

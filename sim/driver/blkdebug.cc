@@ -320,7 +320,8 @@ Result<> check_limits(const Json& options, const Profile& profile) {
 // The rules of a configuration file, as options.
 Task<Result<Json>> read_config(block::Graph& graph, std::string name) {
   const Profile& profile = graph.profile();
-  auto opened = graph.files().open(name, storage::Access::read_only);
+  auto opened = name.empty() ? Result<std::shared_ptr<storage::Storage>>(os_error(ENOENT))
+                             : graph.files().open(name, storage::Access::read_only);
   if (!opened && opened.error().number == EISDIR)
     co_return profile.blkdebug_tells_config_fault
         ? os_error(EISDIR, "Cannot read config file")

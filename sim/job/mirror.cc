@@ -501,7 +501,7 @@ Task<Result<>> Mirror::synchronise() {
     bool ending = false;
     if (requests_ == 0 && dirty == 0) {
       if (!is_ready()) {
-        if (Result<> flushed = co_await target_.flush(); !flushed) co_return flushed;
+        if (!co_await flush_target()) continue;  // and see what became of it
         become_ready();
         actively_synced_ = settings_.write_blocking;
         if (canary_ == MirrorCanary::forgets_writes_after_ready) dirty_->enabled = false;
@@ -510,7 +510,7 @@ Task<Result<>> Mirror::synchronise() {
       dirty = dirty_->count();
     }
     if (dirty == 0 && ending) {
-      CO_TRY_OK(co_await target_.flush());
+      if (!co_await flush_target()) continue;
       if (dirty_->count() == 0) {
         drained_ = true;  // until the job has ended
         co_return ok();
@@ -622,6 +622,14 @@ void Mirror::request_failed(Error error, bool reading) {
   const block::OnError policy = reading ? settings_.on_source_error : settings_.on_target_error;
   if (error_action(policy, reading, error) == block::Action::report && !failure_)
     failure_ = std::move(error);
+}
+
+Task<bool> Mirror::flush_target() {
+  Result<> done = co_await target_.flush();
+  if (done) co_return true;
+  request_failed(std::move(done).error(), false);
+  co_await world().scheduler.yield();  // it may be tried for ever
+  co_return false;
 }
 
 Task<void> Mirror::perform(Request request, std::uint64_t taken_offset, std::uint64_t taken_bytes) {

@@ -156,6 +156,8 @@ class Mirror final : public BlockJob {
   Task<void> perform(Request request, std::uint64_t taken_offset, std::uint64_t taken_bytes);
   Task<Result<>> transfer(Request request, bool& reading);
   void request_failed(Error error, bool reading);
+  // False: it has failed, and the policy for the target has been asked.
+  Task<bool> flush_target();
   Task<void> wait_for_a_request();
   bool overlaps_request(std::uint64_t offset, std::uint64_t bytes) const;
   bool should_end() const { return should_complete_ || cancel_requested(); }

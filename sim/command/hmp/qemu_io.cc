@@ -192,9 +192,7 @@ block::Debugger* debugger_beneath(block::Node& node) {
 Task<std::string> run_breakpoint(block::Backend& backend, Verb verb) {
   const std::size_t wanted = verb.name == "break" ? 2 : 1;
   const std::vector<std::string>& words = verb.operands;
-  if (words.size() != wanted)
-    co_return fmt::format("bad argument count {} to {}, expected {} arguments\n", words.size(),
-                          verb.name, wanted);
+  if (words.size() != wanted) co_return std::string();  // its standard error says why
   block::Debugger* const debugger = backend.node() ? debugger_beneath(*backend.node()) : nullptr;
   Result<> done = os_error(ENOTSUP);
   if (verb.name == "wait_break") {
