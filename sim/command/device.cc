@@ -115,7 +115,8 @@ class Properties {
 
   // "driver", "id", "bus": what is no text is not there, but for a number or so as text.
   bool has_option(const char* name) const {
-    return arguments_.contains(name) && (!typed_ || arguments_[name].is_string());
+    if (!arguments_.contains(name)) return false;
+    return typed_ ? arguments_[name].is_string() : as_text(arguments_[name]).has_value();
   }
   std::string option(const char* name) const {
     if (!arguments_.contains(name)) return {};

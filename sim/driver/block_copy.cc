@@ -212,7 +212,8 @@ Task<bool> BlockCopy::wait_for_overlap(std::uint64_t offset, std::uint64_t bytes
 }
 
 void BlockCopy::tell_remaining() {
-  if (on_remaining) on_remaining(bitmap_->count() + in_flight_bytes_);
+  if (on_remaining)
+    on_remaining(align_up(bitmap_->count(), options_.cluster_size) + in_flight_bytes_);
 }
 
 Task<Result<std::uint64_t>> BlockCopy::reset_unallocated(std::uint64_t offset) {

@@ -24,6 +24,7 @@ class Watched final : public storage::Filter {
   Task<Result<>> write(std::uint64_t offset, Bytes from) override;
   Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override;
   Task<Result<>> discard(std::uint64_t offset, std::uint64_t length) override;
+  Task<Result<>> truncate(std::uint64_t size) override;
   Bytes view(std::uint64_t offset, std::uint64_t length) override {
     return next().view(offset, length);
   }
@@ -41,9 +42,14 @@ class FileNode final : public block::Node {
         path_(std::move(path)),
         storage_(std::move(storage)),
         watched_(std::make_shared<Watched>(storage_, *this)),
+        length_(storage_->size()),
         locks_(locks) {}
 
-  std::uint64_t size() const override { return align_up(storage_->size(), 512); }
+  // As it was opened, or as this node has changed it: what others do to the file does not show
+  // (measured, 7.2 to 11.1).
+  std::uint64_t size() const override { return align_up(length_, 512); }
+  void grow(std::uint64_t length) { length_ = std::max(length_, length); }
+  void set_length(std::uint64_t length) { length_ = length; }
   std::uint64_t request_alignment() const override { return cache_direct ? 4096 : 1; }
   std::string exact_filename() const override { return path_; }
   Json open_options() const override { return {{"driver", "file"}, {"filename", path_}}; }
@@ -107,10 +113,12 @@ class FileNode final : public block::Node {
     return storage_->read(offset, into);
   }
   Task<Result<>> do_write(std::uint64_t offset, Bytes from) override {
+    grow(offset + from.size());
     return storage_->write(offset, from);
   }
   Task<Result<>> do_write_zeroes(std::uint64_t offset, std::uint64_t length,
                                  block::ZeroFlags flags) override {
+    grow(offset + length);
     return storage_->write_zeroes(offset, length, flags.unmap);
   }
   Task<Result<>> do_discard(std::uint64_t offset, std::uint64_t length) override {
@@ -119,6 +127,7 @@ class FileNode final : public block::Node {
   Task<Result<>> do_flush() override { return storage_->flush(); }
   Task<Result<>> do_truncate(block::Truncate wanted) override {
     Result<> done = co_await storage_->truncate(wanted.size);
+    if (done) length_ = wanted.size;
     if (done) co_return ok();
     Error error = std::move(done).error();
     error.desc = "Could not resize file: " + error.desc;
@@ -134,6 +143,7 @@ class FileNode final : public block::Node {
   std::string path_;
   std::shared_ptr<storage::Storage> storage_, before_;
   std::shared_ptr<storage::Storage> watched_;  // storage_, as formats see it
+  std::uint64_t length_;                       // bytes
   std::uint64_t discards_ = 0, failed_discards_ = 0, discarded_ = 0;
   bool locks_;
   block::Permission held_;
@@ -141,13 +151,21 @@ class FileNode final : public block::Node {
 
 Task<Result<>> Watched::write(std::uint64_t offset, Bytes from) {
   Result<> done = co_await next().write(offset, from);
+  node_.grow(offset + from.size());
   node_.note_write(offset, from.size());
   co_return done;
 }
 
 Task<Result<>> Watched::write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) {
   Result<> done = co_await next().write_zeroes(offset, length, unmap);
+  node_.grow(offset + length);
   node_.note_write(offset, length);
+  co_return done;
+}
+
+Task<Result<>> Watched::truncate(std::uint64_t size) {
+  Result<> done = co_await next().truncate(size);
+  if (done) node_.set_length(size);
   co_return done;
 }
 

@@ -77,7 +77,7 @@ void Backup::choose_what_to_copy() {
     copy().bitmap().merge(*settings_.bitmap);
   }
   copy().skip_unallocated = settings_.sync == BackupSync::top;
-  set_total(copy().bitmap().count());
+  set_total(align_up(copy().bitmap().count(), copy().cluster_size()));
 }
 
 Task<bool> Backup::ends_after_yield() {

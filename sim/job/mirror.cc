@@ -490,7 +490,8 @@ Task<Result<>> Mirror::synchronise() {
     if (failure_) co_return *failure_;
     co_await pause_point();
     if (is_cancelled()) co_return ok();
-    std::uint64_t dirty = dirty_->count();
+    // Whole granules, though the last may be cut short.
+    std::uint64_t dirty = align_up(dirty_->count(), granularity_);
     set_total(requested_bytes_ + guest_bytes_ + dirty);
     if (requests_ >= kRequestsMax || (dirty == 0 && requests_ > 0)) {
       co_await wait_for_a_request();

@@ -76,6 +76,16 @@ Result<> Stream::take_chain() {
     filter->has_bottom = true;
     filter_ = filter;
     filter_->implicit = settings_.filter_node_name.empty();
+    // Opened above the node, before its users come to it.
+    if (Result<> opened =
+            graph().attach(*filter_, node, "file", block::kFiltered | block::kPrimary);
+        !opened) {
+      Error error = std::move(opened).error();
+      error.desc = "Could not create node: " + error.desc;
+      never_be();
+      return error;
+    }
+    graph().detach(*filter_, "file");
     if (Result<> above =
             graph().insert_above(filter_, node, "file", block::kFiltered | block::kPrimary);
         !above) {
