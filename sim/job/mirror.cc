@@ -329,6 +329,7 @@ Task<Result<>> Mirror::run() {
   find_out_about_target();
   Result<> result = ok();
   if (settings_.sync != MirrorSync::none) result = co_await find_dirty();
+  walk_.emplace(*dirty_);
   if (result && !is_cancelled()) result = co_await synchronise();
   while (requests_ > 0 || guest_changes_ > 0) co_await wait_for_a_request();
   co_return result;
@@ -538,6 +539,7 @@ std::uint64_t Mirror::take_dirty_run(std::uint64_t offset) {
   std::uint64_t end = offset;
   while (end < length_ && end - offset < buf_size_ && dirty_->is_dirty(end) &&
          !requested_[end / granularity_]) {
+    if (end != offset) walk_->pass(end);
     requested_[end / granularity_] = true;
     end += granularity_;
   }
@@ -573,12 +575,14 @@ Mirror::Request Mirror::next_request(std::uint64_t offset, std::uint64_t bytes,
 
 // Starts requests for the next run of dirty granules; gives how long the speed makes us wait.
 Task<Duration> Mirror::start_requests() {
-  std::optional<std::uint64_t> found = dirty_->next_dirty(cursor_);
-  if (!found) found = dirty_->next_dirty(0);
+  std::optional<std::uint64_t> found = walk_->next();
+  if (!found) {
+    walk_->start(0);
+    found = walk_->next();
+  }
   while (overlaps_request(*found, 1)) co_await wait_for_a_request();
   std::uint64_t offset = *found;
   std::uint64_t left = take_dirty_run(offset);
-  cursor_ = offset + left;
   Duration delay{};
   while (left > 0) {
     const auto status = co_await status_of_chain(*settings_.source, offset, left);

@@ -15,6 +15,7 @@
 #include "sim/block/backend.h"
 #include "sim/block/filter.h"
 #include "sim/job/block_job.h"
+#include "sim/job/dirty_walk.h"
 
 namespace sim::job {
 
@@ -170,7 +171,7 @@ class Mirror final : public BlockJob {
   std::uint64_t length_ = 0;
   std::uint64_t granularity_ = 0;
   std::uint64_t buf_size_ = 0;
-  std::uint64_t cursor_ = 0;
+  std::optional<DirtyWalk> walk_;
 
   std::vector<bool> requested_;  // granules that a request has in hand
   unsigned requests_ = 0;
