@@ -64,10 +64,9 @@ Result<Json> read_number(std::string_view name, const std::string& value) {
   return Json(number);
 }
 
-Result<Json> read_truth(std::string_view name, const std::string& value, const Profile& profile) {
-  const bool by_many_names = profile.blkdebug_tells_config_fault;  // the same release began both
-  if (value == "on" || (by_many_names && is_listed("yes|true|y", value))) return Json(true);
-  if (value == "off" || (by_many_names && is_listed("no|false|n", value))) return Json(false);
+Result<Json> read_truth(std::string_view name, const std::string& value) {
+  if (is_listed("on|yes|true|y", value)) return Json(true);
+  if (is_listed("off|no|false|n", value)) return Json(false);
   return fault(fmt::format("Parameter '{}' expects 'on' or 'off'", name));
 }
 
@@ -79,7 +78,6 @@ struct Section {
 
 class Parser {
  public:
-  explicit Parser(const Profile& profile) : profile_(profile) {}
   Result<> take_line(std::string_view line);
   // The section that was being read is complete.
   Result<> finish_section();
@@ -88,7 +86,6 @@ class Parser {
  private:
   Result<> take_value(std::string_view line);
 
-  const Profile& profile_;
   std::optional<Section> section_;
   std::set<std::pair<std::string, std::string>> ids_;
   Json rules_ = {{"inject-error", Json::array()}, {"set-state", Json::array()}};
@@ -111,8 +108,8 @@ Result<> Parser::finish_section() {
     if (option->type == Type::text)
       rule[name] = value;
     else {
-      TRY(rule[name], option->type == Type::number ? read_number(name, value)
-                                                   : read_truth(name, value, profile_));
+      TRY(rule[name],
+          option->type == Type::number ? read_number(name, value) : read_truth(name, value));
     }
   }
   rules_[section.name].push_back(std::move(rule));
@@ -163,7 +160,7 @@ Result<> Parser::take_line(std::string_view line) {
 }  // namespace
 
 Result<Json> parse_blkdebug_config(std::string_view text, const Profile& profile) {
-  Parser parser(profile);
+  Parser parser;
   Result<> done = ok();
   while (done && !text.empty()) {
     const std::size_t length = std::min(text.find('\n'), text.size() - 1) + 1;

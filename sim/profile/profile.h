@@ -231,7 +231,7 @@ struct Profile {
   // block-latency-histogram-set takes an empty list of boundaries (5.2 and 7.2).
   bool histogram_may_be_empty = false;
   // What is wrong with a configuration file of blkdebug is in the reply (not in 5.2); that it
-  // cannot be opened is told with its name (11.1).  Truths are spelt in several ways (not in 5.2).
+  // cannot be opened is told with its name (11.1).
   bool blkdebug_tells_config_fault = true;
   bool blkdebug_names_config = false;
 };
