@@ -24,9 +24,9 @@ Task<Result<>> create_image(Context& context, NewImage image);
 
 struct OpenImage {
   std::optional<std::string> node_name = {};  // none: generated; empty: refused
-  bool unmap = false;          // discard=unmap
-  bool detect_zeroes = false;  // detect-zeroes=unmap
-  bool backing = false;        // with the backing file that its header names
+  bool unmap = false;                         // discard=unmap
+  bool detect_zeroes = false;                 // detect-zeroes=unmap
+  bool backing = false;                       // with the backing file that its header names
   bool read_only = false;
   bool cache_direct = false, cache_no_flush = false;
 };

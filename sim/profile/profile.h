@@ -90,7 +90,7 @@ struct Profile {
   // The filter of a mirror that has concluded stays until the job is dismissed (5.2; difference
   // 23).
   bool mirror_filter_outlives_job = false;
-  // BLOCK_JOB_COMPLETED tells the job's error in its own words, as query-jobs does, or (5.2) just in
+  // BLOCK_JOB_COMPLETED tells a job's error in its own words, as query-jobs does, or just in (5.2)
   // the system's for its errno (difference 15).
   bool completion_has_own_text = true;
   // `complete` is accepted while a mirror rests (not in 5.2; difference 9).
