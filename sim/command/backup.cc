@@ -8,6 +8,7 @@
 #include <climits>
 
 #include "sim/block/chain.h"
+#include "sim/block/debugger.h"
 #include "sim/command/action.h"
 #include "sim/command/new_image.h"
 
@@ -72,8 +73,21 @@ Result<> read_performance(const Json& arguments, job::BackupSettings& settings) 
   return ok();
 }
 
+// The clusters that such a backup allocates in vain are not allocated here.
+Result<> check_unwatched(const job::BackupSettings& settings) {
+  block::Graph& graph = settings.target->graph();
+  if (!graph.profile().backup_tries_copy_range || settings.compress) return ok();
+  block::Node* const file = settings.target->file();
+  block::Debugger* const debugger = file == nullptr ? nullptr : file->debugger();
+  if (debugger == nullptr || !debugger->expects_events()) return ok();
+  return generic(
+      "understudy: a backup onto an image whose events driver 'blkdebug' waits for is not in this "
+      "version");
+}
+
 Result<> check_nodes(const job::BackupSettings& settings) {
   if (settings.source == settings.target) return generic("Source and target cannot be the same");
+  TRY_OK(check_unwatched(settings));
   if (settings.compress && !settings.target->supports_compression())
     return generic(fmt::format("Compression is not supported for this drive {}",
                                settings.target->device_name()));

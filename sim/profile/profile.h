@@ -234,6 +234,9 @@ struct Profile {
   // cannot be opened is told with its name (11.1).
   bool blkdebug_tells_config_fault = true;
   bool blkdebug_names_config = false;
+  // Backups first try to let the file system copy (5.2, option use-copy-range): where that fails,
+  // clusters of the target have been allocated and given back.
+  bool backup_tries_copy_range = false;
 };
 
 // Versions and packages as the greetings say (measured on each).
@@ -296,7 +299,8 @@ inline constexpr std::array kProfiles = {
             .files_have_format = false,
             .cpus_have_arch = true,
             .histogram_may_be_empty = true,
-            .blkdebug_tells_config_fault = false},
+            .blkdebug_tells_config_fault = false,
+            .backup_tries_copy_range = true},
     Profile{.name = "7.2",
             .major = 7,
             .minor = 2,
