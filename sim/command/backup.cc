@@ -105,7 +105,7 @@ Result<std::shared_ptr<job::Backup>> create_job(Context& context, const Json& ar
   TRY_OK(check_nodes(settings));
   TRY_OK(read_performance(arguments, settings));
   settings.job = read_job_settings(arguments, *settings.source);
-  settings.filter_node_name = arguments.value("filter-node-name", "");
+  settings.filter_node_name = given_text(arguments, "filter-node-name");
   settings.on_source_error = on_error_of(arguments, "on-source-error");
   settings.on_target_error = on_error_of(arguments, "on-target-error");
   settings.cbw.discard_source = arguments.value("discard-source", false);
@@ -154,6 +154,7 @@ Task<Result<block::NodePtr>> open_target(Context& context, Json& arguments,
                                                     {.unmap = true,
                                                      .detect_zeroes = true,
                                                      .backing = sync != "none",
+                                                     .probes = !arguments.contains("format"),
                                                      .cache_direct = source->cache_direct,
                                                      .cache_no_flush = source->cache_no_flush}));
   if (sync == "none") CO_TRY_OK(context.graph.set_backing(*target, source));
@@ -183,7 +184,7 @@ Task<Result<Prepared>> blockdev_backup(Context& context, Json arguments,
   job::BackupSettings settings;
   CO_TRY(settings.source, node_or_device(context, arguments["device"].get<std::string>()));
   CO_TRY(settings.target, node_or_device(context, arguments["target"].get<std::string>()));
-  co_await context.graph.drain_begin(settings.source);
+  co_await begin_drained(context, settings.source);
   co_return co_await prepare(context, std::move(arguments), std::move(settings), std::move(jobs));
 }
 
@@ -192,7 +193,7 @@ Task<Result<Prepared>> drive_backup(Context& context, Json arguments,
   job::BackupSettings settings;
   CO_TRY(settings.source, root_node(context, arguments["device"].get<std::string>()));
   const block::NodePtr source = settings.source;
-  co_await context.graph.drain_begin(source);
+  co_await begin_drained(context, source);
   auto target = co_await open_target(context, arguments, source);
   if (!target) {
     context.graph.drain_end(*source);

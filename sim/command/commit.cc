@@ -95,7 +95,7 @@ Task<Result<Json>> commit_active(Context& context, Nodes nodes, Json arguments,
   settings.is_commit = true;
   settings.speed = static_cast<std::uint64_t>(speed);
   settings.speed_is_negative = speed < 0;
-  settings.filter_node_name = arguments.value("filter-node-name", "");
+  settings.filter_node_name = given_text(arguments, "filter-node-name");
   settings.on_source_error = settings.on_target_error = on_error_of(arguments, "on-error");
   nodes = {};
   const auto job =
@@ -125,7 +125,7 @@ Task<Result<Json>> block_commit(Context& context, Json arguments) {
   settings.top = std::move(nodes.top);
   settings.base = std::move(nodes.base);
   settings.backing_file = arguments.value("backing-file", "");
-  settings.filter_node_name = arguments.value("filter-node-name", "");
+  settings.filter_node_name = given_text(arguments, "filter-node-name");
   settings.on_error = on_error_of(arguments, "on-error");
   settings.speed = static_cast<std::uint64_t>(speed);
   const auto job = std::make_shared<job::Commit>(context.graph, std::move(settings));

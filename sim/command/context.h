@@ -126,6 +126,9 @@ inline Result<block::NodePtr> node_or_device(Context& context, const std::string
 // The same, if nothing but block backends uses it: "Need a root block node".
 Result<block::NodePtr> root_node(Context& context, const std::string& name);
 
+// A text among arguments, if it is there.
+std::optional<std::string> given_text(const Json& arguments, const char* name);
+
 // QAPI's BlockdevOnError as an argument; `report` if it is not there.
 block::OnError on_error_of(const Json& arguments, const char* name);
 

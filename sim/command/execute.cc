@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/command/action.h"
 #include "sim/command/context.h"
 
 namespace sim::command {
@@ -74,6 +75,12 @@ void look_at(Context& context, const block::Node& node, std::string_view what) {
     context.crash = fmt::format("{} while the stream of '{}' is concluded", what, node.name());
 }
 
+Task<void> begin_drained(Context& context, block::NodePtr node) {
+  co_await context.graph.drain_begin(std::move(node));
+  co_await context.world.scheduler.yield();
+  co_await context.world.scheduler.yield();
+}
+
 Task<void> drain(Context& context, block::NodePtr node) {
   co_await context.graph.drain_begin(node);
   context.graph.drain_end(*node);
@@ -91,6 +98,11 @@ block::OnError on_error_of(const Json& arguments, const char* name) {
   const std::string value = arguments.value(name, "report");
   const auto found = std::ranges::find(block::kOnErrorNames, value);
   return static_cast<block::OnError>(found - block::kOnErrorNames.begin());
+}
+
+std::optional<std::string> given_text(const Json& arguments, const char* name) {
+  if (!arguments.contains(name)) return std::nullopt;
+  return arguments[name].get<std::string>();
 }
 
 job::Settings read_job_settings(const Json& arguments, const block::Node& node) {

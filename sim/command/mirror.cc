@@ -35,11 +35,11 @@ Task<Result<>> open_backing(Context& context, block::Node& target) {
 Task<Result<Json>> start(Context& context, Json arguments, job::MirrorSettings settings) {
   settings.granularity = arguments.value("granularity", std::uint64_t{0});
   settings.job = read_job_settings(arguments, *settings.source);
-  settings.filter_node_name = arguments.value("filter-node-name", "");
+  settings.filter_node_name = given_text(arguments, "filter-node-name");
   settings.on_source_error = on_error_of(arguments, "on-source-error");
   settings.on_target_error = on_error_of(arguments, "on-target-error");
   settings.write_blocking = arguments.value("copy-mode", "background") == "write-blocking";
-  settings.replaces = arguments.value("replaces", "");
+  settings.replaces = given_text(arguments, "replaces");
   CO_TRY_OK(job::Mirror::check_granularity(context.profile, settings));
   CO_TRY_OK(settings.source->check_allowed(block::Op::mirror_source));
   CO_TRY_OK(settings.target->check_allowed(block::Op::mirror_target));
@@ -96,11 +96,6 @@ Task<Result<>> create_target(Context& context, const Json& arguments, const std:
   co_return co_await create_image(context, std::move(image));
 }
 
-std::optional<std::string> given(const Json& arguments, const char* name) {
-  if (!arguments.contains(name)) return std::nullopt;
-  return arguments[name].get<std::string>();
-}
-
 Task<Result<Json>> drive_mirror(Context& context, Json arguments) {
   job::MirrorSettings settings;
   CO_TRY(settings.source, root_node(context, arguments["device"].get<std::string>()));
@@ -115,8 +110,9 @@ Task<Result<Json>> drive_mirror(Context& context, Json arguments) {
   if (!existing) CO_TRY_OK(co_await create_target(context, arguments, format, source));
   CO_TRY(settings.target,
          co_await open_image(context, arguments["target"].get<std::string>(), format,
-                             {.node_name = given(arguments, "node-name"),
+                             {.node_name = given_text(arguments, "node-name"),
                               .unmap = source.discard_unmap,
+                              .probes = !arguments.contains("format"),
                               .cache_direct = source.cache_direct,
                               .cache_no_flush = source.cache_no_flush}));
   settings.backing = existing ? job::MirrorBacking::as_in_header : job::MirrorBacking::from_source;

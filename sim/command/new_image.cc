@@ -65,6 +65,7 @@ Task<Result<>> create_image(Context& context, NewImage image) {
 
 Task<Result<block::NodePtr>> open_image(Context& context, std::string filename, std::string format,
                                         OpenImage how) {
+  if (format.empty() && !how.probes) co_return generic("Unknown driver ''");
   if (format.empty()) {
     CO_TRY(format, co_await driver::probe_format(context.graph, filename));
   }

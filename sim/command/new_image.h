@@ -27,11 +27,12 @@ struct OpenImage {
   bool unmap = false;                         // discard=unmap
   bool detect_zeroes = false;                 // detect-zeroes=unmap
   bool backing = false;                       // with the backing file that its header names
+  bool probes = false;                        // an empty format is found out from the first bytes
   bool read_only = false;
   bool cache_direct = false, cache_no_flush = false;
 };
 
-// Opens an image by name, writable.  An empty `format` is found out from its first bytes.
+// Opens an image by name.
 Task<Result<block::NodePtr>> open_image(Context& context, std::string filename, std::string format,
                                         OpenImage how);
 

@@ -43,9 +43,7 @@ Result<Prepared> put_above(Context& context, const block::NodePtr& node,
 // The node is in a drained section from when it is known until all is decided.
 Task<Result<Prepared>> drained(Context& context, block::NodePtr node,
                                Task<Result<Prepared>> prepare) {
-  co_await context.graph.drain_begin(node);
-  co_await context.world.scheduler.yield();  // a job that had just done its work ends now
-  co_await context.world.scheduler.yield();
+  co_await begin_drained(context, node);
   auto prepared = co_await std::move(prepare);
   if (prepared)
     prepared->clean = [&context, node] { context.graph.drain_end(*node); };

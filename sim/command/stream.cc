@@ -77,7 +77,7 @@ Task<Result<Json>> block_stream(Context& context, Json arguments) {
   if (!names_base && arguments.contains("backing-file"))
     co_return generic("backing file specified, but streaming the entire chain");
   settings.job = read_job_settings(arguments, *settings.node);
-  settings.filter_node_name = arguments.value("filter-node-name", "");
+  settings.filter_node_name = given_text(arguments, "filter-node-name");
   settings.on_error = on_error_of(arguments, "on-error");
   const std::int64_t speed = arguments.value("speed", std::int64_t{0});
   settings.speed = static_cast<std::uint64_t>(speed);

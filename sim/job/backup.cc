@@ -29,8 +29,12 @@ Result<> Backup::take_source() {
   const auto appended = [&]() -> Result<> {
     if (source->size() != settings_.target->size())
       return generic("Source and target image have different sizes");
-    TRY(filter_, driver::append_cbw(graph(), source, settings_.target, settings_.filter_node_name,
-                                    settings_.cbw));
+    if (auto name = choose_filter_name(settings_.filter_node_name);
+        !name && settings_.filter_node_name->empty())
+      return generic((profile().has_copy_before_write ? "Could not create node: " : "") +
+                     name.error().desc);
+    TRY(filter_, driver::append_cbw(graph(), source, settings_.target,
+                                    settings_.filter_node_name.value_or(""), settings_.cbw));
     const std::uint64_t cluster = copy().cluster_size();
     if (settings_.max_chunk != 0 && settings_.max_chunk < cluster)
       return generic(fmt::format("Required max-chunk ({}) is less than backup cluster size ({})",

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "sim/block/backend.h"
@@ -25,8 +26,8 @@ struct BackupSettings {
   std::shared_ptr<block::DirtyBitmap> bitmap;  // one of the source's; null: none
   BitmapMode bitmap_mode = BitmapMode::on_success;
   bool compress = false;
-  std::string filter_node_name;
-  std::uint64_t speed = 0;  // bytes per second; 0: no limit
+  std::optional<std::string> filter_node_name;  // none: an implicit filter, its name generated
+  std::uint64_t speed = 0;                      // bytes per second; 0: no limit
   block::OnError on_source_error = block::OnError::report;
   block::OnError on_target_error = block::OnError::report;
   driver::CbwOptions cbw;

@@ -84,6 +84,13 @@ Task<void> BlockJob::keep_to_speed(Duration delay) {
   while (!is_cancelled() && (delay = delay_after(0)) > Duration{}) co_await sleep(delay);
 }
 
+Result<std::string> BlockJob::choose_filter_name(const std::optional<std::string>& wanted) {
+  if (wanted && wanted->empty())
+    return Error{ErrorClass::generic,
+                 profile().bad_node_name_is_quoted ? "Invalid node-name: ''" : "Invalid node name"};
+  return graph_.choose_name(wanted.value_or(""));
+}
+
 void BlockJob::allow(block::Node& node, block::Op op) { node.unblock(reason_, op); }
 
 block::Action BlockJob::error_action(block::OnError policy, bool is_read, const Error& error) {

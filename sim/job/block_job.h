@@ -43,6 +43,8 @@ class BlockJob : public Job, private block::User {
   // Lets go of one node, or of all.
   void release(const block::Node& node);
   void release_nodes();
+  // The name of its filter: one that is given must be well-formed, and "" is not.
+  Result<std::string> choose_filter_name(const std::optional<std::string>& wanted);
   // Permits an operation that hold() blocked.
   void allow(block::Node& node, block::Op op);
 

@@ -20,7 +20,7 @@ Commit::Commit(block::Graph& graph, CommitSettings settings)
 }
 
 Task<Result<>> Commit::take_nodes() {
-  CO_TRY_OK(hold("main node", settings_.active, {}));
+  CO_TRY_OK(hold_main(settings_.active, {}));
   base_was_read_only_ = settings_.base->read_only;
   if (base_was_read_only_) CO_TRY_OK(co_await graph().set_read_only(settings_.base, false));
   co_return take_chain();
@@ -29,9 +29,9 @@ Task<Result<>> Commit::take_nodes() {
 Result<> Commit::take_chain() {
   const block::NodePtr& top = settings_.top;
   const block::NodePtr& base = settings_.base;
-  TRY(std::string name, graph().choose_name(settings_.filter_node_name));
+  TRY(std::string name, choose_filter_name(settings_.filter_node_name));
   filter_ = std::make_shared<CommitTop>(graph(), std::move(name), "commit_top");
-  filter_->implicit = settings_.filter_node_name.empty();
+  filter_->implicit = !settings_.filter_node_name;
   filter_->read_only = true;
   TRY_OK(graph().insert_above(filter_, top, "backing", block::kFiltered | block::kPrimary));
   graph().add(filter_);
@@ -104,7 +104,7 @@ void Commit::thaw() {
 Task<Result<>> Commit::move_overlays(block::NodePtr top, const std::string& name) {
   std::vector<block::NodePtr> overlays;
   for (const block::Edge* edge : top->parents())
-    if (edge->parent() != nullptr && !edge->parent()->is_filter())
+    if (edge->parent() != nullptr && (edge->roles() & block::kCow) != 0)
       overlays.push_back(edge->parent()->shared_from_this());
   const std::string format = block::skip_filters(*settings_.base).driver();
   for (const block::NodePtr& overlay : overlays) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "sim/block/filter.h"
@@ -19,8 +20,8 @@ struct CommitSettings {
   block::NodePtr top;        // the uppermost layer that goes; below `active`
   block::NodePtr base;       // takes what was above it
   std::string backing_file;  // what the header above is to call the base; empty: its file name
-  std::string filter_node_name;
-  std::uint64_t speed = 0;  // bytes per second; 0: no limit
+  std::optional<std::string> filter_node_name;  // none: an implicit filter, its name generated
+  std::uint64_t speed = 0;                      // bytes per second; 0: no limit
   block::OnError on_error = block::OnError::report;
 };
 

@@ -117,11 +117,11 @@ Mirror::Mirror(block::Graph& graph, MirrorSettings settings, MirrorCanary canary
 
 Result<> Mirror::take_nodes() {
   const NodePtr& source = settings_.source;
-  auto name = graph().choose_name(settings_.filter_node_name);
+  auto name = choose_filter_name(settings_.filter_node_name);
   if (!name) never_be();
   TRY_OK(name);
   filter_ = std::make_shared<MirrorTop>(graph(), *std::move(name), "mirror_top");
-  filter_->implicit = settings_.filter_node_name.empty();
+  filter_->implicit = !settings_.filter_node_name;
   filter_->is_commit = settings_.is_commit;
   // Left at discard_unmap = false: guest discards are dropped while the job exists (measured, 7.2).
   if (Result<> above =
@@ -245,9 +245,9 @@ Result<> Mirror::do_change(const std::string& copy_mode) {
 
 Result<> Mirror::do_complete() {
   if (!is_ready()) return Job::do_complete();
-  if (!settings_.replaces.empty() && !to_replace_) {
-    to_replace_ = graph().find(settings_.replaces);
-    if (!to_replace_) return generic(fmt::format("Node name '{}' not found", settings_.replaces));
+  if (settings_.replaces && !to_replace_) {
+    to_replace_ = graph().find(*settings_.replaces);
+    if (!to_replace_) return generic(fmt::format("Node name '{}' not found", *settings_.replaces));
     replace_reason_ =
         std::make_shared<const std::string>("block device is in use by block-job-complete");
     to_replace_->block(block::Ops::all(), replace_reason_);
@@ -281,18 +281,18 @@ static bool can_replace(const block::Node& node, const block::Node& wanted) {
 }
 
 Result<> Mirror::check_replaced(const block::Graph& graph, const MirrorSettings& settings) {
-  if (settings.replaces.empty()) return ok();
-  const NodePtr replaced = graph.find(settings.replaces);
+  if (!settings.replaces) return ok();
+  const NodePtr replaced = graph.find(*settings.replaces);
   if (!replaced)
     return generic(graph.profile().lookup_quotes_names
-                       ? fmt::format("Failed to find node with node-name='{}'", settings.replaces)
-                       : fmt::format("Node name '{}' not found", settings.replaces));
+                       ? fmt::format("Failed to find node with node-name='{}'", *settings.replaces)
+                       : fmt::format("Node name '{}' not found", *settings.replaces));
   TRY_OK(replaced->check_allowed(block::Op::replace));
   if (!can_replace(*settings.source, *replaced))
     return generic(fmt::format(
         "Cannot replace '{}' by a node mirrored from '{}', because it cannot be guaranteed that "
         "doing so would not lead to an abrupt change of visible data",
-        settings.replaces, settings.source->name()));
+        *settings.replaces, settings.source->name()));
   if (replaced->size() != settings.source->size())
     return generic("cannot replace image with a mirror image of different size");
   return ok();

@@ -39,9 +39,9 @@ struct MirrorSettings {
   bool speed_is_negative = false;  // refused once there is a job
   block::OnError on_source_error = block::OnError::report;
   block::OnError on_target_error = block::OnError::report;
-  std::string filter_node_name;  // empty: an implicit filter with a generated name
+  std::optional<std::string> filter_node_name;  // none: an implicit filter, its name generated
   // The node whose place the target takes at the pivot; empty: the source.
-  std::string replaces;
+  std::optional<std::string> replaces;
   MirrorBacking backing = MirrorBacking::leave;
   bool write_blocking = false;  // copy-mode: guest writes go to both sides at once
   bool zero_target = true;      // sync=full: it may hold what the source has not

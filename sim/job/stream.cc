@@ -63,7 +63,7 @@ Task<Result<>> Stream::take_nodes() {
 Result<> Stream::take_chain() {
   const block::NodePtr& node = settings_.node;
   if (profile().stream_has_filter) {
-    auto chosen = graph().choose_name(settings_.filter_node_name);
+    auto chosen = choose_filter_name(settings_.filter_node_name);
     if (!chosen) {
       Error error = std::move(chosen).error();
       error.desc = "Could not create node: " + error.desc;
@@ -75,7 +75,7 @@ Result<> Stream::take_chain() {
     filter->bottom = base_overlay_->weak_from_this();
     filter->has_bottom = true;
     filter_ = filter;
-    filter_->implicit = settings_.filter_node_name.empty();
+    filter_->implicit = !settings_.filter_node_name;
     // Opened above the node, before its users come to it.
     if (Result<> opened =
             graph().attach(*filter_, node, "file", block::kFiltered | block::kPrimary);

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "sim/job/block_job.h"
@@ -17,9 +18,9 @@ struct StreamSettings {
   block::NodePtr node;       // its layers below go …
   block::NodePtr base;       // … down to this one, which stays; null: all
   std::string backing_file;  // what the header is to call the base; empty: its file name
-  std::string filter_node_name;
-  std::uint64_t speed = 0;         // bytes per second; 0: no limit
-  bool speed_is_negative = false;  // refused once there is a job
+  std::optional<std::string> filter_node_name;  // none: an implicit filter, its name generated
+  std::uint64_t speed = 0;                      // bytes per second; 0: no limit
+  bool speed_is_negative = false;               // refused once there is a job
   block::OnError on_error = block::OnError::report;
 };
 
