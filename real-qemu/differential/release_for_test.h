@@ -27,14 +27,26 @@ inline std::string name_of_release(const ::testing::TestParamInfo<std::string>& 
 }
 
 // The parameter is a profile's name.  Skipped, with the cure, where the release is not installed.
-class ReleaseTest : public ::testing::TestWithParam<std::string> {
+class ReleaseProgramTest : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     const auto found =
         real_qemu::locate("qemu:" + GetParam(), {.root = UNDERSTUDY_SOURCE_DIR, .path = {}});
     if (!found) GTEST_SKIP() << found.error();
     program_ = found->program;
-    restart({});
+  }
+  const std::string& program() const { return program_; }
+
+ private:
+  std::string program_;
+};
+
+// The same, with a process of it.
+class ReleaseTest : public ReleaseProgramTest {
+ protected:
+  void SetUp() override {
+    ReleaseProgramTest::SetUp();
+    if (!IsSkipped()) restart({});
   }
 
   const sim::Profile& profile() const { return *sim::find_profile(GetParam()); }
@@ -42,7 +54,7 @@ class ReleaseTest : public ::testing::TestWithParam<std::string> {
 
   void restart(std::vector<std::string> arguments) {
     process_.reset();
-    auto started = real_qemu::Process::start({.program = program_,
+    auto started = real_qemu::Process::start({.program = program(),
                                               .place = real_qemu::scratch_place(),
                                               .arguments = std::move(arguments),
                                               .limits = {}});
@@ -63,7 +75,6 @@ class ReleaseTest : public ::testing::TestWithParam<std::string> {
   const sim::Json& greeting() const { return process_->greeting(); }
 
  private:
-  std::string program_;
   std::unique_ptr<real_qemu::Process> process_;
 };
 

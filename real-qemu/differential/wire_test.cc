@@ -71,15 +71,8 @@ std::vector<std::string> lines_of(std::string_view text) {
   return lines;
 }
 
-class Wire : public ::testing::TestWithParam<std::string> {
+class Wire : public ReleaseProgramTest {
  protected:
-  void SetUp() override {
-    const auto found =
-        real_qemu::locate("qemu:" + GetParam(), {.root = UNDERSTUDY_SOURCE_DIR, .path = {}});
-    if (!found) GTEST_SKIP() << found.error();
-    program_ = found->program;
-  }
-
   // All that QEMU says to one client, up to and with the answer to the last request; without the
   // greeting.
   std::string theirs(const Stream& stream) {
@@ -89,7 +82,7 @@ class Wire : public ::testing::TestWithParam<std::string> {
     const Descriptor ours(ends[0]);
     Descriptor other(ends[1]);
     auto child = real_qemu::Child::start(
-        {.program = program_,
+        {.program = program(),
          .arguments = {"-machine", "none", "-nodefaults", "-display", "none", "-S", "-chardev",
                        fmt::format("socket,id=m,fd={}", other.get()), "-qmp", "chardev:m"},
          .directory = "/",
@@ -159,8 +152,6 @@ class Wire : public ::testing::TestWithParam<std::string> {
     }
     return monitor.take_output();
   }
-
-  std::string program_;
 };
 
 TEST_P(Wire, StreamsAreAnsweredAlike) {

@@ -201,7 +201,7 @@ class Plugging {
   Plugging(Context& context, const Json& arguments)
       : context_(context), properties_(context, arguments), id_(properties_.option("id")) {}
 
-  // The node of the disk that was plugged; null if it has none.
+  // The node that a disk was plugged to, or was refused; null if it came to none.
   block::NodePtr node() const { return node_; }
 
   Result<> run() {
@@ -355,8 +355,8 @@ class Plugging {
     if (controller_ != nullptr) {
       TRY(disk->address, find_address());
     }
-    if (node && named == nullptr) TRY_OK(backend.insert(node));
     node_ = node;
+    if (node && named == nullptr) TRY_OK(backend.insert(node));
     context_.devices.push_back(std::move(disk));
     return ok();
   }
@@ -384,11 +384,11 @@ Task<void> guess_geometry(const device::Disk& disk) {
 
 Task<Result<Json>> device_add(Context& context, Json arguments) {
   Plugging plugging(context, arguments);
-  CO_TRY_OK(plugging.run());
-  if (const block::NodePtr node = plugging.node()) {
-    co_await drain(context, node);
-    co_await guess_geometry(*context.devices.back());
-  }
+  const Result<> plugged = plugging.run();
+  const block::NodePtr node = plugging.node();
+  if (node && (plugged || context.profile.refused_device_drains)) co_await drain(context, node);
+  CO_TRY_OK(plugged);
+  if (node) co_await guess_geometry(*context.devices.back());
   co_return Json::object();
 }
 

@@ -150,6 +150,11 @@ Task<Result<block::NodePtr>> open_raw(block::Graph& graph, Common common, Json o
   CO_TRY_OK(check_sizes(options, {"offset", "size"}, graph.profile()));
   CO_TRY(const block::NodePtr file,
          co_await open_child(graph, options["file"], common.for_children));
+  for (unsigned i = 0; options["file"].is_string() && i < graph.profile().raw_drains_its_file;
+       ++i) {
+    co_await graph.drain_begin(file);
+    graph.drain_end(*file);
+  }
   CO_TRY_OK(settle(graph, common));
   const std::uint64_t offset = options.value("offset", std::uint64_t{0});
   std::optional<std::uint64_t> size;
@@ -165,11 +170,6 @@ Task<Result<block::NodePtr>> open_raw(block::Graph& graph, Common common, Json o
     co_return std::move(fits).error();
   }
   node->keep_size();
-  for (unsigned i = 0; options["file"].is_string() && i < graph.profile().raw_drains_its_file;
-       ++i) {
-    co_await graph.drain_begin(file);
-    graph.drain_end(*file);
-  }
   co_return node;
 }
 

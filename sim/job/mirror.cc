@@ -204,7 +204,7 @@ void Mirror::clean(bool success) {
   to_replace_.reset();
   if (dirty_) std::erase(settings_.source->bitmaps, dirty_);
   drained_ = false;
-  if (target_was_read_only_ && profile().commit_restores_base && !success)
+  if (target_was_read_only_ && !success && (profile().commit_restores_base || !ran_))
     world().scheduler.spawn(make_read_only(graph(), settings_.target));
   filter_.reset();
   settings_.source.reset();
@@ -320,6 +320,7 @@ Task<Result<>> Mirror::settle_backing() {
 }
 
 Task<Result<>> Mirror::run() {
+  ran_ = true;
   length_ = settings_.source->size();
   if (settings_.is_commit && length_ > settings_.target->size())
     CO_TRY_OK(co_await settings_.target->truncate({.size = length_}));

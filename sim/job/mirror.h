@@ -172,6 +172,7 @@ class Mirror final : public BlockJob {
   std::uint64_t granularity_ = 0;
   std::uint64_t buf_size_ = 0;
   std::optional<DirtyWalk> walk_;
+  bool ran_ = false;
 
   std::vector<bool> requested_;  // granules that a request has in hand
   unsigned requests_ = 0;

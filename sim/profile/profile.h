@@ -136,6 +136,8 @@ struct Profile {
   // A raw node that is opened above a node which is there drains that one, so often (7.2; later
   // releases do it, too, but jobs keep to their speed).
   unsigned raw_drains_its_file = 0;
+  // So does a device that is refused its node for want of permissions (7.2; later the same).
+  bool refused_device_drains = false;
   // A stream that is refused a node after it has been created leaves its user of the top node
   // behind (from 7.2), or aborts (5.2).
   bool refused_stream_crashes = false;
@@ -308,6 +310,7 @@ inline constexpr std::array kProfiles = {
             .package = "Debian 1:7.2+dfsg-7+deb12u18+b3",
             .concluded_stream_filter_is_hollow = true,
             .raw_drains_its_file = 2,
+            .refused_device_drains = true,
             .device_integers_are_signed = true,
             .bad_size_says_range = false,
             .container_is_no = "hotpluggable device",
