@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -79,6 +80,28 @@ std::optional<std::string> in_system(const Places& places) {
   return in_path(path == nullptr ? "" : path);
 }
 
+// True for "7.2.22" where 7.2 is asked for.
+bool is_of(std::string_view version, const std::string& asked) {
+  return version == asked || version.starts_with(asked + ".");
+}
+
+// What a program says it is: "7.2.22"; empty if it says nothing of the kind.
+std::string version_of(const std::string& program) {
+  std::string quoted = "'";
+  for (const char c : program) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  FILE* const pipe = ::popen((quoted + "' --version 2>/dev/null").c_str(), "r");
+  if (pipe == nullptr) return {};
+  std::array<char, 256> line{};
+  const char* const read = std::fgets(line.data(), line.size(), pipe);
+  ::pclose(pipe);
+  std::string_view text = read == nullptr ? "" : read;
+  constexpr std::string_view kBefore = "version ";
+  const std::size_t at = text.find(kBefore);
+  if (at == text.npos) return {};
+  text.remove_prefix(at + kBefore.size());
+  return std::string(text.substr(0, text.find_first_of(" \n")));
+}
+
 }  // namespace
 
 std::expected<Installed, std::string> locate(const std::string& spec, const Places& places) {
@@ -99,9 +122,11 @@ std::expected<Installed, std::string> locate(const std::string& spec, const Plac
   std::optional<std::string> newest;
   for (const auto& [name, program] : releases(places.root)) {
     if (name == what) return Installed{.spec = spec, .program = program};
-    if (name.starts_with(what + ".")) newest = program;
+    if (is_of(name, what)) newest = program;
   }
   if (newest) return Installed{.spec = spec, .program = *newest};
+  if (const auto program = in_system(places); program && is_of(version_of(*program), what))
+    return Installed{.spec = spec, .program = *program};
   return std::unexpected("QEMU " + what + " is not installed in " +
                          absolute_name(fs::path(places.root) / "build" / "qemu") +
                          "; install it: ./dev qemu " + what);

@@ -21,7 +21,8 @@ struct Installed {
 };
 
 // The program that a spec names: "qemu" the one in the path, "qemu:VERSION" an installed release
-// ("10.0" also finds a directory "10.0.13"), "qemu:/PATH" that file.  The error is a sentence with
+// ("10.0" also finds a directory "10.0.13"), else the one in the path if it is of that version,
+// "qemu:/PATH" that file.  The error is a sentence with
 // its cure.
 std::expected<Installed, std::string> locate(const std::string& spec, const Places& places);
 

@@ -50,6 +50,18 @@ TEST_F(InstalledTest, AVersionFindsItsPointReleases) {
   EXPECT_FALSE(locate("qemu:1", places_));
 }
 
+TEST_F(InstalledTest, TheSystemsIsFoundByItsVersion) {
+  const auto system = program("sys'tem");
+  places_.path = std::filesystem::path(system).parent_path();
+  std::ofstream(system) << "#!/bin/sh\necho 'QEMU emulator version 7.2.22 (Debian 1:7.2)'\n";
+  EXPECT_EQ(locate("qemu:7.2", places_)->program, system);
+  EXPECT_EQ(locate("qemu:7.2.22", places_)->program, system);
+  EXPECT_FALSE(locate("qemu:7.20", places_));
+  EXPECT_FALSE(locate("qemu:7.2.2", places_));
+  const auto installed = program("build/qemu/7.2/bin");
+  EXPECT_EQ(locate("qemu:7.2", places_)->program, installed);
+}
+
 TEST_F(InstalledTest, WhatIsMissingNamesItsCure) {
   EXPECT_EQ(locate("qemu", places_).error(),
             "there is no qemu-system-x86_64 in the path; install it: "

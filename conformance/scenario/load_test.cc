@@ -305,7 +305,14 @@ TEST(Load, NothingLeavesTheDirectory) {
     EXPECT_THAT(qmp("device", bad),
                 HasSubstr("/steps/0/arguments/a/0/device: expected files beneath"))
         << bad;
-  EXPECT_THAT(qmp("filename", "copy"), HasSubstr("a path that begins with ${dir}/"));
+  for (const char* good :
+       {"${dir}/copy", "file:${dir}/copy", "null-co://", "nosuch:copy", "blkdebug::${dir}/copy",
+        "blkdebug:copy", "json:{'file.filename':'${dir}/copy'}", "json:{'filename':5}"})
+    EXPECT_EQ(qmp("filename", good), "accepted") << good;
+  for (const char* bad : {"copy", "file:copy", "blkdebug:copy:${dir}/copy", "blkdebug::copy", "",
+                          "json:{'filename':'copy'}", "json:{'filename':'file:copy'}",
+                          "json:{\\\"filename\\\":\\\"copy\\\"}"})
+    EXPECT_THAT(qmp("filename", bad), HasSubstr("a path that begins with ${dir}/")) << bad;
 }
 
 TEST(Load, VariablesNeedAMatrix) {

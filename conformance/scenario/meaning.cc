@@ -9,6 +9,7 @@
 
 #include "sim/base/bytes.h"
 #include "sim/base/size.h"
+#include "sim/base/text.h"
 
 namespace conformance {
 namespace {
@@ -43,8 +44,11 @@ bool stays_in_directory(std::string_view path) {
 }
 
 // The same for a text of a raw QMP command, which may hold paths anywhere: as a whole, after
-// "file:", inside a JSON text or an HMP command.  QOM paths are no files.
-bool text_stays_in_directory(std::string_view text) {
+// "file:", inside a JSON text or an HMP command.  QOM paths are no files, nor is "null-co://".
+bool text_stays_in_directory(std::string_view whole) {
+  const std::string without_null = sim::replace_all(
+      sim::replace_all(std::string(whole), "null-co://", "null-co:"), "null-aio://", "null-aio:");
+  const std::string_view text = without_null;
   constexpr std::string_view kBefore = " \t\n\"'=,:;|";
   if (text.find('\0') != text.npos) return false;
   for (std::size_t at = text.find('/'); at != text.npos; at = text.find('/', at + 1)) {
@@ -62,6 +66,28 @@ bool text_stays_in_directory(std::string_view text) {
     if (begins && ends) return false;
   }
   return true;
+}
+
+// A name that a command opens: a bare one would be in the emulator's own directory.
+bool names_file_in_directory(std::string_view name) {
+  if (name.starts_with("${dir}/")) return true;
+  if (name.starts_with("file:")) return names_file_in_directory(name.substr(5));
+  if (name.starts_with("blkdebug:")) {  // CONFIG:IMAGE
+    const std::string_view rest = name.substr(9);
+    const std::size_t colon = rest.find(':');
+    if (colon == rest.npos) return true;  // QEMU refuses it
+    return (colon == 0 || names_file_in_directory(rest.substr(0, colon))) &&
+           names_file_in_directory(rest.substr(colon + 1));
+  }
+  if (!name.starts_with("json:")) return sim::has_protocol(name);
+  for (std::size_t at = name.find("filename'"); at != name.npos; at = name.find("filename'", at)) {
+    at += std::string_view("filename'").size();
+    const std::size_t begin = name.find('\'', at);
+    const std::size_t end = begin == name.npos ? begin : name.find('\'', begin + 1);
+    const bool is_text = end != name.npos && name.substr(at, begin - at) == ":";
+    if (is_text && !names_file_in_directory(name.substr(begin + 1, end - begin - 1))) return false;
+  }
+  return name.find("filename\"") == name.npos;  // quotes as above only
 }
 
 class Meaning {
@@ -193,9 +219,8 @@ void Meaning::check_texts(const Json& value, const std::string& place) {
   for (const auto& [key, inner] : value.items()) {
     const std::string here = member(place, key);
     check_texts(inner, here);
-    // A bare name would be in the emulator's own directory.
     const bool names_file = key == "filename" || key == "snapshot-file";
-    if (names_file && inner.is_string() && !inner.get<std::string>().starts_with("${dir}/"))
+    if (names_file && inner.is_string() && !names_file_in_directory(inner.get<std::string>()))
       report(here, "a path that begins with ${dir}/", "found " + inner.dump());
   }
 }

@@ -20,6 +20,11 @@ bool is_listed(std::string_view values, std::string_view value) {
   return false;
 }
 
+bool has_protocol(std::string_view name) {
+  const std::size_t stop = name.find_first_of(":/");
+  return stop != std::string_view::npos && name[stop] == ':';
+}
+
 std::string replace_all(std::string text, std::string_view what, std::string_view with) {
   if (what.empty()) return text;
   for (std::size_t at = text.find(what); at != std::string::npos;

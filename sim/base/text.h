@@ -14,6 +14,9 @@ bool is_well_formed_id(std::string_view name);
 // True if `value` is one of `values`, which stand between bars: "full|top|none".
 bool is_listed(std::string_view values, std::string_view value);
 
+// True if a protocol stands in front of a file name ("nbd:…", "json:…"; QEMU: path_has_protocol).
+bool has_protocol(std::string_view name);
+
 // `text` with every `what` (nothing, if it is empty) replaced by `with`.
 std::string replace_all(std::string text, std::string_view what, std::string_view with);
 

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "sim/base/text.h"
+#include "sim/block/graph.h"
+
 namespace sim::block {
 
 Node& skip_filters(Node& node) {
@@ -35,6 +38,35 @@ bool chain_contains(const Node& top, const Node& base) {
 Node* overlay_of(Node& top, const Node& base) {
   for (Node* at = &top; at != nullptr; at = below(*at))
     if (below(*at) == &base) return at;
+  return nullptr;
+}
+
+// The file that a name in an image at `layer` leads to; empty if there is none.
+static std::string file_of(const Node& layer, const std::string& name) {
+  std::string path = name;
+  if (!path.starts_with('/')) {
+    const std::string beside = layer.filename();
+    path.insert(0, beside, 0, beside.rfind('/') + 1);
+  }
+  const auto& files = layer.graph().files();
+  auto found = files.exists(path) ? files.canonical(path) : std::string();
+  return found ? *std::move(found) : std::string();
+}
+
+static bool is_meant(const Node& layer, const Node& next, const std::string& name) {
+  if (layer.is_backing_overridden()) return name == next.filename();
+  const std::string recorded = layer.header_backing_file();
+  if (has_protocol(name) || has_protocol(recorded)) return name == recorded;
+  const std::string file = file_of(layer, name);
+  return !file.empty() && file == file_of(layer, recorded);
+}
+
+NodePtr find_backing_image(Node& top, const std::string& name) {
+  Node* layer = &skip_filters(top);
+  while (Node* next = next_layer(*layer)) {
+    if (is_meant(*layer, *next, name)) return next->shared_from_this();
+    layer = next;
+  }
   return nullptr;
 }
 

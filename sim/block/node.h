@@ -111,6 +111,8 @@ class Node : public std::enable_shared_from_this<Node> {
   // File name and format that the image's own header gives for its backing file; empty if none.
   virtual std::string header_backing_file() const { return {}; }
   virtual std::string header_backing_format() const { return {}; }
+  // The backing file is not the one that the header leads to by itself (QEMU compares names).
+  virtual bool is_backing_overridden() const { return false; }
   // Stores them (empty: none).  ENOTSUP if the driver has no such thing.
   virtual Task<Result<>> change_backing_name(std::string file, std::string format);
   // Nothing is allocated in this layer any more.  ENOTSUP if the driver cannot.

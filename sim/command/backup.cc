@@ -151,8 +151,7 @@ Task<Result<block::NodePtr>> open_target(Context& context, Json& arguments,
     CO_TRY_OK(co_await create_image(context, std::move(image)));
   }
   CO_TRY(block::NodePtr target, co_await open_image(context, name, format,
-                                                    {.unmap = true,
-                                                     .detect_zeroes = true,
+                                                    {.is_backup = true,
                                                      .backing = sync != "none",
                                                      .probes = !arguments.contains("format"),
                                                      .cache_direct = source->cache_direct,

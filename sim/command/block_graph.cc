@@ -2,8 +2,10 @@
 
 #include <array>
 #include <map>
+#include <ranges>
 
 #include "sim/command/context.h"
+#include "sim/job/block_job.h"
 
 namespace sim::command {
 
@@ -57,17 +59,19 @@ class Drawing {
 };
 
 Task<Result<Json>> query_block_graph(Context& context, Json /*arguments*/) {
-  for (const auto& job : context.jobs.all())
-    if (job->status() != job::Status::null)
-      co_return Error{ErrorClass::generic,
-                      "understudy: x-debug-query-block-graph while there are jobs is not in this "
-                      "version"};
   Drawing drawing(!context.profile.objects_are_checked_by_schema);
   for (const block::Backend* backend : context.graph.backends) {
     std::string name = backend->name();
     if (name.empty() && backend->device != nullptr) name = backend->device->label();
     drawing.add_node(backend, "block-backend", name);
     if (backend->edge() != nullptr) drawing.add_edge(backend, *backend->edge());
+  }
+  for (const auto& job : std::views::reverse(context.jobs.all())) {
+    const auto* block_job = dynamic_cast<const job::BlockJob*>(job.get());
+    if (block_job == nullptr || job->status() == job::Status::null) continue;
+    drawing.add_node(job.get(), "block-job", job->id());
+    for (const block::EdgePtr& edge : std::views::reverse(block_job->held()))
+      drawing.add_edge(job.get(), *edge);
   }
   const auto& nodes = context.graph.all();
   for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {

@@ -16,13 +16,6 @@ namespace {
 
 Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
 
-// The layer at or below `top` that is that file; null if there is none.
-block::NodePtr find_by_file_name(block::Node& top, const std::string& name) {
-  for (block::Node* layer = &top; layer != nullptr; layer = block::next_layer(*layer))
-    if (layer->filename() == name) return layer->shared_from_this();
-  return nullptr;
-}
-
 Result<block::NodePtr> find_in_chain(Context& context, const block::Node& active,
                                      const std::string& name) {
   TRY(block::NodePtr node, context.graph.find_device_or_node("", name));
@@ -38,7 +31,8 @@ Result<block::NodePtr> find_top(Context& context, const Json& arguments,
     return find_in_chain(context, *active, arguments["top-node"].get<std::string>());
   if (!arguments.contains("top")) return active;
   const std::string name = arguments["top"].get<std::string>();
-  if (block::NodePtr top = find_by_file_name(*active, name)) return top;
+  if (active->filename() == name) return active;
+  if (block::NodePtr top = block::find_backing_image(*active, name)) return top;
   return generic(fmt::format("Top image file {} not found", name));
 }
 
@@ -50,9 +44,7 @@ Result<block::NodePtr> find_base(Context& context, const Json& arguments,
     return find_in_chain(context, *top, arguments["base-node"].get<std::string>());
   if (arguments.contains("base")) {
     const std::string name = arguments["base"].get<std::string>();
-    block::Node* below = block::next_layer(*top);
-    block::NodePtr base = below == nullptr ? nullptr : find_by_file_name(*below, name);
-    if (base) return base;
+    if (block::NodePtr base = block::find_backing_image(*top, name)) return base;
     return no_base(context, name);
   }
   block::Node* bottom = block::next_layer(*top);

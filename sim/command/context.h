@@ -94,6 +94,7 @@ std::span<const Command> block_graph_commands();
 std::span<const Command> machine_commands();
 std::span<const Command> descriptor_commands();
 std::span<const Command> qom_commands();
+std::span<const Command> iothread_commands();
 
 // Everything at and above the node rests for a moment.
 Task<void> drain(Context& context, block::NodePtr node);
@@ -105,6 +106,11 @@ Task<void> drain_all(Context& context);
 // What -drive does, with its options as text: a named backend, open or empty, and the device that
 // `if` asks for.
 Task<Result<>> add_drive(Context& context, Json options);
+
+// That of a device's property: "" is the main loop, "Device 'x' not found".
+Result<> check_iothread(const Context& context, const std::string& id);
+// Before a device is put on the node, whose requests will come from there.
+Result<> move_to_device(const Context& context, block::Node& node, const std::string& iothread);
 
 // Takes a disk out of the machine, and says so.
 Task<void> unplug(Context& context, const device::Disk* disk);

@@ -37,6 +37,11 @@ Task<Result<Json>> query_qmp_schema(Context& context, Json) {
   co_return context.schema.introspection(context.compat);
 }
 
+// 5.2.
+Task<Result<Json>> block_passwd(Context&, Json) {
+  co_return Error{ErrorClass::generic, "Setting block passwords directly is no longer supported"};
+}
+
 // Jobs do not stop the end: while all is drained they are cancelled and dismissed, the newest
 // first.
 Task<Result<Json>> quit(Context& context, Json) {
@@ -57,9 +62,13 @@ Task<Result<Json>> quit(Context& context, Json) {
 }
 
 constexpr std::array kCommands = {
-    Command{"qmp_capabilities", qmp_capabilities}, Command{"query-commands", query_commands},
-    Command{"query-events", query_events},         Command{"query-qmp-schema", query_qmp_schema},
-    Command{"query-version", query_version},       Command{"quit", quit},
+    Command{"block_passwd", block_passwd},
+    Command{"qmp_capabilities", qmp_capabilities},
+    Command{"query-commands", query_commands},
+    Command{"query-events", query_events},
+    Command{"query-qmp-schema", query_qmp_schema},
+    Command{"query-version", query_version},
+    Command{"quit", quit},
 };
 
 }  // namespace

@@ -48,16 +48,17 @@ constexpr std::array kModels = {
         "cyls|heads|lcyls|lheads|lsecs|max_io_size|max_unmap_size|"
         "migrate-emulated-scsi-request|quirk_mode_page_set_block_size|"
         "quirk_mode_page_vendor_specific_apple|secs"},
-    DeviceModel{"virtio-blk-pci", device::Model::virtio_blk, "PCI",
-                "num-queues|queue-size|request-merging|seg-max-adjust|discard|write-zeroes|"
-                "config-wce",
-                "class|cyls|heads|iothread|iothread-vq-mapping|lcyls|lheads|lsecs|"
-                "max-discard-sectors|max-write-zeroes-sectors|report-discard-granularity|scsi|secs|"
-                "sriov-pf"},
+    DeviceModel{
+        "virtio-blk-pci", device::Model::virtio_blk, "PCI",
+        "iothread|num-queues|queue-size|request-merging|seg-max-adjust|discard|write-zeroes|"
+        "config-wce",
+        "class|cyls|heads|iothread-vq-mapping|lcyls|lheads|lsecs|"
+        "max-discard-sectors|max-write-zeroes-sectors|report-discard-granularity|scsi|secs|"
+        "sriov-pf"},
     DeviceModel{"virtio-scsi-pci", device::Model::virtio_scsi, "PCI",
-                "cmd_per_lun|hotplug|max_sectors|num_queues|param_change|seg_max_adjust|"
+                "cmd_per_lun|hotplug|iothread|max_sectors|num_queues|param_change|seg_max_adjust|"
                 "virtqueue_size",
-                "iothread|iothread-vq-mapping|sriov-pf"},
+                "iothread-vq-mapping|sriov-pf"},
 };
 
 // Models that QEMU has and this version has not; a name that is in no list is nobody's.
@@ -213,6 +214,10 @@ class Plugging {
     if (!context_.profile.device_ids_are_first) TRY_OK(check_id_is_free());
     number_ = id_.empty() ? context_.anonymous_devices++ : 0;
     TRY_OK(properties_.check_names(*model_));
+    if (model_->bus == "PCI") {
+      TRY(iothread_, properties_.text("iothread"));
+      TRY_OK(check_iothread(context_, iothread_));
+    }
     if (model_->model == device::Model::virtio_scsi) {
       plug_controller();
       return ok();
@@ -266,6 +271,7 @@ class Plugging {
   void plug_controller() {
     auto controller = std::make_unique<device::ScsiController>();
     controller->id = id_;
+    controller->iothread = iothread_;
     controller->path = device::Disk::path_of(id_, number_);
     controller->bus = id_.empty() ? fmt::format("scsi.{}", context_.anonymous_buses++) : id_ + ".0";
     context_.controllers.push_back(std::move(controller));
@@ -356,6 +362,8 @@ class Plugging {
       TRY(disk->address, find_address());
     }
     node_ = node;
+    if (node)
+      TRY_OK(move_to_device(context_, *node, controller_ != nullptr ? controller_->iothread : ""));
     if (node && named == nullptr) TRY_OK(backend.insert(node));
     context_.devices.push_back(std::move(disk));
     return ok();
@@ -368,7 +376,7 @@ class Plugging {
 
   Context& context_;
   Properties properties_;
-  std::string id_;
+  std::string id_, iothread_;
   const DeviceModel* model_ = nullptr;
   block::NodePtr node_;
   device::ScsiController* controller_ = nullptr;
@@ -435,6 +443,8 @@ Task<void> unplug(Context& context, const device::Disk* disk) {
   std::unique_ptr<device::Disk> gone = std::move(*found);
   context.devices.erase(found);
   (void)co_await gone->backend().flush();
+  if (gone->controller != nullptr && !gone->controller->iothread.empty() && gone->backend().node())
+    gone->backend().node()->context.clear();
   if (gone->qom_path() != gone->device_path())
     context.events.emit("DEVICE_DELETED", {{"path", gone->qom_path()}});
   Json data = {{"path", gone->device_path()}};

@@ -10,7 +10,7 @@
 #include "sim/base/text.h"
 #include "sim/command/context.h"
 #include "sim/command/new_image.h"
-#include "sim/driver/open.h"
+#include "sim/driver/name.h"
 
 namespace sim::command {
 
@@ -59,24 +59,21 @@ class Drive {
     return static_cast<block::OnError>(found - block::kOnErrorNames.begin());
   }
 
-  // blockdev-add's options of the image itself.
-  Task<Result<Json>> node_options() const {
-    std::string driver = format();
+  // The options of the image itself.
+  Task<Result<driver::Named>> node_options() const {
     if (text("file").empty()) co_return generic("A block device must be specified for \"file\"");
-    if (driver.empty()) {
-      CO_TRY(driver, co_await driver::probe_format(context_.graph, text("file")));
-    }
     const std::string cache = text("cache");
-    Json result = {{"driver", driver},
-                   {"file", {{"driver", "file"}, {"filename", text("file")}}},
-                   {"read-only", is_read_only()},
-                   {"cache",
-                    {{"direct", cache == "none" || cache == "off" || cache == "directsync"},
-                     {"no-flush", cache == "unsafe"}}}};
+    Json given = Json::object();
+    if (!format().empty()) given["driver"] = format();
     for (const char* name : {"node-name", "detect-zeroes"})
-      if (options_.contains(name)) result[name] = options_[name];
-    if (is_listed("unmap|on", text("discard"))) result["discard"] = "unmap";
-    co_return result;
+      if (options_.contains(name)) given[name] = options_[name];
+    Json defaults = {{"read-only", is_read_only()},
+                     {"cache",
+                      {{"direct", cache == "none" || cache == "off" || cache == "directsync"},
+                       {"no-flush", cache == "unsafe"}}}};
+    if (is_listed("unmap|on", text("discard"))) defaults["discard"] = "unmap";
+    co_return co_await driver::options_of_name(context_.graph, text("file"), std::move(given),
+                                               std::move(defaults));
   }
   bool writes_through() const {
     return text("cache") == "writethrough" || text("cache") == "directsync";
@@ -120,11 +117,11 @@ Task<Result<block::NodePtr>> open_snapshot(Context& context, Json base_options) 
 }
 
 Task<Result<block::NodePtr>> open_drive(Context& context, const Drive& drive) {
-  CO_TRY(Json options, co_await drive.node_options());
-  if (drive.is_on("snapshot")) co_return co_await open_snapshot(context, std::move(options));
+  CO_TRY(driver::Named named, co_await drive.node_options());
+  if (drive.is_on("snapshot")) co_return co_await open_snapshot(context, std::move(named.options));
   CO_TRY(const block::NodePtr node,
-         co_await driver::open_node(context.graph, std::move(options), false));
-  node->probed = drive.format().empty();
+         co_await driver::open_node(context.graph, std::move(named.options), false));
+  node->probed = named.probed;
   co_return node;
 }
 

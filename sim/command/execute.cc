@@ -19,11 +19,12 @@ std::vector<const Command*> all_commands() {
                           machine_commands(),     medium_commands(),
                           mirror_commands(),      monitor_commands(),
                           node_commands(),        object_commands(),
-                          qom_commands(),         query_commands(),
-                          reopen_commands(),      resize_commands(),
-                          run_state_commands(),   snapshot_commands(),
-                          statistics_commands(),  stream_commands(),
-                          transaction_commands(), vm_snapshot_commands()})
+                          iothread_commands(),    qom_commands(),
+                          query_commands(),       reopen_commands(),
+                          resize_commands(),      run_state_commands(),
+                          snapshot_commands(),    statistics_commands(),
+                          stream_commands(),      transaction_commands(),
+                          vm_snapshot_commands()})
     for (const Command& command : area) all.push_back(&command);
   std::ranges::sort(all, {}, &Command::name);
   return all;

@@ -6,7 +6,7 @@
 #include <array>
 
 #include "sim/command/context.h"
-#include "sim/driver/open.h"
+#include "sim/driver/name.h"
 
 namespace sim::command {
 
@@ -108,22 +108,14 @@ Task<Result<block::NodePtr>> open_medium(Context& context, const block::Backend&
                                          const Json& arguments) {
   const std::string mode = arguments.value("read-only-mode", "retain");
   const std::string file = arguments["filename"];
-  std::string format = arguments.value("format", "");
+  const std::string format = arguments.value("format", "");
   if (file.empty() && format.empty())
     co_return generic("The 'file' block driver requires a file name");
-  if (format.empty()) {
-    CO_TRY(format, co_await driver::probe_format(context.graph, file));
-  }
+  Json given = Json::object();
+  if (!format.empty()) given["driver"] = format;
   const bool read_only = mode == "retain" ? backend.medium_is_read_only : mode == "read-only";
-  const bool probed = !arguments.contains("format");
-  CO_TRY(const block::NodePtr node,
-         co_await driver::open_node(context.graph,
-                                    Json{{"driver", format},
-                                         {"read-only", read_only},
-                                         {"file", {{"driver", "file"}, {"filename", file}}}},
-                                    false));
-  node->probed = probed;
-  co_return node;
+  co_return co_await driver::open_named(context.graph, file, std::move(given),
+                                        {{"read-only", read_only}});
 }
 
 Task<Result<>> change(Context& context, Json arguments) {

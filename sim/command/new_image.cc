@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "sim/driver/open.h"
+#include "sim/driver/name.h"
 #include "sim/qcow2/create.h"
 
 namespace sim::command {
@@ -37,16 +37,27 @@ static Task<Result<>> check_usable(Context& context, const std::string& filename
   co_return opened.error();
 }
 
+// Only files are made.
+static Result<std::string> path_of_new(const std::string& filename, const Profile& profile) {
+  if (filename.starts_with("json:")) return generic("Unknown protocol 'json'");
+  TRY(const Json options, driver::options_of_protocol(filename, profile));
+  if (options["driver"] == "file") return options["filename"].get<std::string>();
+  return generic(fmt::format("Protocol driver '{}' does not support image creation",
+                             options["driver"].get<std::string>()));
+}
+
 Task<Result<>> create_image(Context& context, NewImage image) {
-  if (image.format != "qcow2" && image.format != "raw") {
+  if (image.format != "qcow2" && image.format != "raw" && image.format != "file") {
     if (driver::is_other_driver(image.format))
       co_return generic(
           fmt::format("understudy: format '{}' is not in this version", image.format));
     co_return generic(fmt::format("Unknown file format '{}'", image.format));
   }
-  if (image.format == "raw" && !image.backing_file.empty())
+  const std::string asked = image.filename;
+  CO_TRY(image.filename, path_of_new(image.filename, context.profile));
+  if (image.format != "qcow2" && !image.backing_file.empty())
     co_return generic(fmt::format("Backing file not supported for file format '{}'", image.format));
-  if (!image.backing_file.empty() && image.backing_file == image.filename)
+  if (!image.backing_file.empty() && image.backing_file == asked)
     co_return generic(
         "Error: Trying to create an image with the same filename as the backing file");
   CO_TRY_OK(co_await check_unused(context, image.filename));
@@ -56,7 +67,7 @@ Task<Result<>> create_image(Context& context, NewImage image) {
     error.desc = fmt::format("Could not create '{}': {}", image.filename, error.desc);
     co_return error;
   }
-  if (image.format == "raw") co_return co_await (*created)->truncate(image.size);
+  if (image.format != "qcow2") co_return co_await (*created)->truncate(image.size);
   CO_TRY_OK(co_await qcow2::create(**created, {.size = image.size,
                                                .backing_file = image.backing_file,
                                                .backing_format = image.backing_format}));
@@ -66,18 +77,20 @@ Task<Result<>> create_image(Context& context, NewImage image) {
 Task<Result<block::NodePtr>> open_image(Context& context, std::string filename, std::string format,
                                         OpenImage how) {
   if (format.empty() && !how.probes) co_return generic("Unknown driver ''");
-  if (format.empty()) {
-    CO_TRY(format, co_await driver::probe_format(context.graph, filename));
-  }
-  Json options = {{"driver", format},
-                  {"file", {{"driver", "file"}, {"filename", filename}}},
-                  {"detect-zeroes", how.detect_zeroes ? "unmap" : "off"},
-                  {"discard", how.unmap ? "unmap" : "ignore"},
-                  {"read-only", how.read_only},
-                  {"cache", {{"direct", how.cache_direct}, {"no-flush", how.cache_no_flush}}}};
-  if (format == "qcow2" && !how.backing) options["backing"] = nullptr;
-  if (how.node_name) options["node-name"] = *how.node_name;
-  co_return co_await driver::open_node(context.graph, std::move(options), false);
+  Json given = Json::object();
+  if (!format.empty()) given["driver"] = format;
+  if (how.node_name) given["node-name"] = *how.node_name;
+  if (how.is_backup) given.update({{"detect-zeroes", "unmap"}, {"discard", "unmap"}});
+  Json defaults = {{"discard", how.unmap ? "unmap" : "ignore"},
+                   {"read-only", how.read_only},
+                   {"cache", {{"direct", how.cache_direct}, {"no-flush", how.cache_no_flush}}}};
+  CO_TRY(driver::Named named,
+         co_await driver::options_of_name(context.graph, std::move(filename), std::move(given),
+                                          std::move(defaults)));
+  if (!how.backing && named.options.contains("backing"))
+    co_return generic("Block format 'qcow2' does not support the option 'backing'");
+  if (!how.backing && named.options["driver"] == "qcow2") named.options["backing"] = nullptr;
+  co_return co_await driver::open_node(context.graph, std::move(named.options), false);
 }
 
 const block::Node& explicit_node(const block::Node& node) {

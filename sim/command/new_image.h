@@ -24,8 +24,8 @@ Task<Result<>> create_image(Context& context, NewImage image);
 
 struct OpenImage {
   std::optional<std::string> node_name = {};  // none: generated; empty: refused
-  bool unmap = false;                         // discard=unmap
-  bool detect_zeroes = false;                 // detect-zeroes=unmap
+  bool unmap = false;                         // discard=unmap, unless the name says otherwise
+  bool is_backup = false;                     // detect-zeroes=unmap and discard=unmap
   bool backing = false;                       // with the backing file that its header names
   bool probes = false;                        // an empty format is found out from the first bytes
   bool read_only = false;

@@ -1,5 +1,5 @@
 // Commands about single nodes that are neither made nor reopened: blockdev-set-active,
-// x-blockdev-change, x-blockdev-set-iothread.
+// x-blockdev-change.
 //
 // Source: QAPI's block-core; measured on 5.2 to 11.1 (scenarios/qmp/nodes).
 
@@ -96,52 +96,9 @@ Task<Result<Json>> x_blockdev_change(Context& context, Json arguments) {
   co_return generic(fmt::format("The node {} does not support adding a child", name));
 }
 
-// --- x-blockdev-set-iothread ---------------------------------------------------------------------
-
-using Seen = std::vector<const block::Node*>;
-
-// A guest's device on any node that is connected with this one: its requests come from one place.
-bool has_device(const block::Node& node, Seen& seen) {
-  if (std::ranges::find(seen, &node) != seen.end()) return false;
-  seen.push_back(&node);
-  for (const block::Edge* edge : node.parents()) {
-    const auto* backend = dynamic_cast<const block::Backend*>(edge->user());
-    if (backend != nullptr && backend->device != nullptr) return true;
-    if (edge->parent() != nullptr && has_device(*edge->parent(), seen)) return true;
-  }
-  return std::ranges::any_of(node.children(),
-                             [&](const block::EdgePtr& edge) { return has_device(**edge, seen); });
-}
-
-bool is_backends_root(const block::Node& node) {
-  return std::ranges::any_of(node.parents(), [](const block::Edge* edge) {
-    return dynamic_cast<const block::Backend*>(edge->user()) != nullptr;
-  });
-}
-
-Task<Result<Json>> x_blockdev_set_iothread(Context& context, Json arguments) {
-  const std::string name = arguments["node-name"].get<std::string>();
-  CO_TRY(const NodePtr node, find_named(context, name));
-  if (is_backends_root(*node) && !arguments.value("force", false))
-    co_return generic(fmt::format(
-        "Node {} is associated with a BlockBackend and could be in use (use force=true to override "
-        "this check)",
-        name));
-  const Json& wanted = arguments["iothread"];
-  const std::string iothread = wanted.is_string() ? wanted.get<std::string>() : "";
-  if (wanted.is_string() && !context.iothreads.contains(iothread))
-    co_return generic(fmt::format("Cannot find iothread {}", iothread));
-  Seen seen;
-  if (iothread != node->context && has_device(*node, seen))
-    co_return generic("Cannot change iothread of active block backend");
-  node->context = iothread;
-  co_return Json::object();
-}
-
 constexpr std::array kCommands = {
     Command{"blockdev-set-active", blockdev_set_active},
     Command{"x-blockdev-change", x_blockdev_change},
-    Command{"x-blockdev-set-iothread", x_blockdev_set_iothread},
 };
 
 }  // namespace

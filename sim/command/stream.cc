@@ -15,14 +15,6 @@ namespace {
 
 Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
 
-// The layer of the chain below `top` that is that file (QEMU: bdrv_find_backing_image).
-block::NodePtr find_by_file_name(const block::Node& top, const std::string& name) {
-  for (block::Node* layer = block::next_layer(top); layer != nullptr;
-       layer = block::next_layer(*layer))
-    if (layer->filename() == name) return layer->shared_from_this();
-  return nullptr;
-}
-
 Result<> check_exclusive(const Json& arguments) {
   for (const auto& [a, b] : {std::pair{"base", "base-node"}, std::pair{"base", "bottom"},
                              std::pair{"bottom", "base-node"}})
@@ -42,7 +34,7 @@ Result<block::NodePtr> find_base(Context& context, const Json& arguments,
   if (arguments.contains("base")) {
     const std::string name = arguments["base"].get<std::string>();
     look_at(context, *top, "block-stream");
-    if (block::NodePtr base = find_by_file_name(*top, name)) return base;
+    if (block::NodePtr base = block::find_backing_image(*top, name)) return base;
     return no_base(context, name);
   }
   if (arguments.contains("base-node")) {

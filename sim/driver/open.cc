@@ -124,6 +124,11 @@ static Result<const Driver*> find_driver(const std::string& name) {
   return generic(fmt::format("understudy: driver '{}' is not in this version", name));
 }
 
+Result<> check_driver(const std::string& name) {
+  TRY_OK(find_driver(name));
+  return ok();
+}
+
 // What is declared but not simulated is refused by name, never silently ignored.
 static Result<> check_simulated(const Driver& driver, const Json& options) {
   for (const auto& [name, value] : options.items())
@@ -147,20 +152,6 @@ Task<Result<NodePtr>> open_node(Graph& graph, Json options, bool root, Inherited
     if (given == options.end() || given->is_object()) (*edge)->opened_for = node;
   }
   co_return node;
-}
-
-Task<Result<std::string>> probe_format(Graph& graph, std::string filename) {
-  constexpr std::array<std::byte, 4> kMagic = {std::byte{'Q'}, std::byte{'F'}, std::byte{'I'},
-                                               std::byte{0xfb}};
-  auto file = graph.files().open(filename, storage::Access::read_only);
-  if (!file) {
-    Error error = std::move(file).error();
-    error.desc = fmt::format("Could not open '{}': {}", filename, error.desc);
-    co_return error;
-  }
-  std::array<std::byte, 4> head{};
-  if ((*file)->size() >= head.size()) CO_TRY_OK(co_await (*file)->read(0, head));
-  co_return std::string(head == kMagic ? "qcow2" : "raw");
 }
 
 Task<Result<NodePtr>> open_child(Graph& graph, Json reference, Inherited inherited) {

@@ -68,15 +68,15 @@ Task<Result<block::NodePtr>> open_child(block::Graph& graph, Json reference, Inh
 Task<Result<block::NodePtr>> open_backing_of(block::Graph& graph, const block::Node& node,
                                              bool force_share = false);
 
-// The format of an image that nobody named: "qcow2" by its magic bytes, else "raw".
-Task<Result<std::string>> probe_format(block::Graph& graph, std::string filename);
-
 // Refuses those of the options named that are integers below 0 and taken as sizes.
 Result<> check_sizes(const Json& options, std::initializer_list<const char*> names,
                      const Profile& profile);
 
 // True for a node whose name leads to it whatever format it is opened as.
 bool is_protocol(const block::Node& node);
+
+// "Unknown driver 'x'", or an error of our own for one that QEMU has.
+Result<> check_driver(const std::string& name);
 
 // True for a driver that QEMU 7.2 has (QAPI: BlockdevDriver) and this version has not.
 bool is_other_driver(std::string_view name);

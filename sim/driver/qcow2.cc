@@ -8,8 +8,10 @@
 #include <bit>
 #include <set>
 
+#include "sim/base/text.h"
 #include "sim/block/chain.h"
 #include "sim/block/debugger.h"
+#include "sim/driver/name.h"
 #include "sim/driver/node_storage.h"
 #include "sim/driver/open.h"
 #include "sim/driver/qcow2_bitmaps.h"
@@ -107,8 +109,8 @@ class Qcow2Node final : public block::Node {
   }
   // The backing file is the one that the header leads to by itself: QEMU compares names.
   void set_auto_backing(std::string name) { auto_backing_ = std::move(name); }
-  bool has_auto_backing() const {
-    return auto_backing_ == (backing() == nullptr ? std::string() : backing()->filename());
+  bool is_backing_overridden() const override {
+    return auto_backing_ != (backing() == nullptr ? std::string() : backing()->filename());
   }
   Task<Result<>> make_empty() override {
     CO_TRY_OK(check_unwatched("emptying"));
@@ -138,11 +140,12 @@ class Qcow2Node final : public block::Node {
   Task<Result<>> activate() override;
 
   std::string exact_filename() const override {
-    return has_auto_backing() && is_protocol(*file()) ? file()->exact_filename() : std::string();
+    return !is_backing_overridden() && is_protocol(*file()) ? file()->exact_filename()
+                                                            : std::string();
   }
   Json open_options() const override {
     Json result = Node::open_options();
-    if (has_auto_backing())
+    if (!is_backing_overridden())
       result.erase("backing");
     else if (backing() == nullptr)
       result["backing"] = nullptr;
@@ -412,8 +415,9 @@ Task<Result<>> open_data_file(block::Graph& graph, Qcow2Node& node, Common commo
          co_await qcow2::read_header(*storage_through(node, "file"), !node.read_only));
   CO_TRY_OK(check_qcow2_options(options, header, graph.profile()));
   Json reference = options.value("data-file", Json());
-  if (reference.is_null() && header.has_data_file() && !header.data_file.empty())
-    reference = {{"driver", "file"}, {"filename", header.data_file}};
+  if (reference.is_null() && header.has_data_file() && !header.data_file.empty()) {
+    CO_TRY(reference, options_of_protocol(header.data_file, graph.profile()));
+  }
   if (reference.is_null()) co_return ok();  // without it Image::open() refuses what needs it
   CO_TRY(const block::NodePtr data,
          co_await open_child(graph, std::move(reference), common.for_children));
@@ -453,17 +457,12 @@ Task<Result<block::NodePtr>> open_backing_of(block::Graph& graph, const block::N
                                              bool force_share) {
   std::string name = node.header_backing_file();
   if (name.empty()) co_return block::NodePtr();
-  if (name.front() != '/') name = directory_beneath(*node.file()) + name;
-  std::string format = node.header_backing_format();
-  if (format.empty()) {
-    CO_TRY(format, co_await probe_format(graph, name));
-  }
-  co_return co_await open_node(graph,
-                               Json{{"driver", format},
-                                    {"read-only", true},
-                                    {"file", {{"driver", "file"}, {"filename", name}}}},
-                               false,
-                               {.read_only = true, .unmap = true, .force_share = force_share});
+  if (name.front() != '/' && !has_protocol(name)) name = directory_beneath(*node.file()) + name;
+  Json given = Json::object();
+  const std::string format = node.header_backing_format();
+  if (!format.empty()) given["driver"] = format;
+  co_return co_await open_named(graph, std::move(name), std::move(given), {{"read-only", true}},
+                                {.read_only = true, .unmap = true, .force_share = force_share});
 }
 
 Task<Result<block::NodePtr>> open_qcow2(block::Graph& graph, Common common, Json options) {

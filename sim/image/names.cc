@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "sim/base/text.h"
 #include "sim/image/open.h"
 
 namespace sim::image {
@@ -36,11 +37,6 @@ bool lies_beneath(const std::string& path, const std::string& directory) {
 }
 
 }  // namespace
-
-bool has_protocol(const std::string& name) {
-  const std::size_t stop = name.find_first_of(":/");
-  return stop != std::string::npos && name[stop] == ':';
-}
 
 std::string absolute(const Context& context, const std::string& name) {
   std::string path = name.starts_with('/') ? name : context.working_directory + "/" + name;

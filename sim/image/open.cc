@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/base/text.h"
 #include "sim/image/layers.h"
 #include "sim/image/options.h"
 #include "sim/image/recognise.h"

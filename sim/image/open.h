@@ -86,7 +86,4 @@ std::string compose_name(const std::string& image_name, const std::string& name)
 // A file's name without the "file:" that may stand in front of it.
 std::string without_protocol(const std::string& name);
 
-// True if a protocol stands in front ("nbd:…", "json:…").
-bool has_protocol(const std::string& name);
-
 }  // namespace sim::image

@@ -6,6 +6,7 @@
 #include <array>
 #include <string_view>
 
+#include "sim/base/text.h"
 #include "sim/image/open.h"
 #include "sim/image/options.h"
 #include "sim/image/recognise.h"

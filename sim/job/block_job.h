@@ -25,6 +25,8 @@ class BlockJob : public Job, private block::User {
   void reset_io_status() { io_status_ = block::IoStatus::ok; }
   // The job's main node, whose AioContext is the job's.
   block::Node* main_node() const { return main_node_; }
+  // What it holds its nodes with, the first one first.
+  const std::vector<block::EdgePtr>& held() const { return held_; }
 
   // What an error of a request means by policy; emits BLOCK_JOB_ERROR, and for `stop` pauses the
   // job as a user would and sets the I/O status.  `is_read` is what the event calls it.

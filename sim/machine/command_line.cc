@@ -8,6 +8,7 @@
 
 #include "sim/machine/about.h"
 #include "sim/qmp/json_reader.h"
+#include "sim/qmp/keyval.h"
 
 namespace sim::machine {
 
@@ -353,7 +354,7 @@ Result<> Reader::blockdev(const std::string& argument) {
     TRY(options, qmp::parse_json(argument, profile()));
   } else {
     TRY(Json strings, read_keyval(argument, "driver"));
-    TRY(options, typed_keyval(schema(), "BlockdevOptions", std::move(strings)));
+    TRY(options, qmp::typed_keyval(schema(), "BlockdevOptions", std::move(strings)));
   }
   TRY_OK(schema().check_type("BlockdevOptions", options));
   line_.blockdevs.push_back({place_of(argument), std::move(options)});

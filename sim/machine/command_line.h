@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sim/machine/option_text.h"
+#include "sim/profile/profile.h"
 #include "sim/qmp/compat.h"
 
 namespace sim::machine {

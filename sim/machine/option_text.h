@@ -15,16 +15,11 @@
 
 #include "sim/base/json.h"
 #include "sim/base/result.h"
-#include "sim/qmp/schema.h"
 
 namespace sim::machine {
 
 // Values are strings.  A first value without a key has `implied`, if that is not empty.
 Result<Json> read_keyval(std::string_view text, std::string_view implied);
-
-// Gives the strings in what read_keyval() returned the types that the declared type asks for.  What
-// is missing or unknown is left to Schema's checks.
-Result<Json> typed_keyval(const qmp::Schema& schema, std::string_view type, Json value);
 
 class OptionList {
  public:

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "sim/qmp/keyval.h"
+
 namespace sim::machine {
 namespace {
 
@@ -40,7 +42,7 @@ std::string typed(std::string_view text) {
   const auto& schema = qmp::Schema::of(*find_profile("7.2"));
   auto read = read_keyval(text, "driver");
   if (!read) return read.error().desc;
-  const auto typed = typed_keyval(schema, "BlockdevOptions", *std::move(read));
+  const auto typed = qmp::typed_keyval(schema, "BlockdevOptions", *std::move(read));
   return typed ? typed->dump() : typed.error().desc;
 }
 

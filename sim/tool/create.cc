@@ -285,7 +285,7 @@ Task<int> create_command(Invocation& invocation) {
   };
   if (format != "raw" && format != "qcow2")
     co_return said(refuse(fmt::format("Unknown file format '{}'", format)));
-  if (image::has_protocol(image::without_protocol(filename)))
+  if (has_protocol(image::without_protocol(filename)))
     co_return said(
         refuse(fmt::format("Unknown protocol '{}'", filename.substr(0, filename.find(':')))));
   if (invocation.names().size() > 1) {
