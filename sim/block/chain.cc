@@ -1,6 +1,7 @@
 #include "sim/block/chain.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "sim/base/text.h"
@@ -48,6 +49,7 @@ static std::string file_of(const Node& layer, const std::string& name) {
     const std::string beside = layer.filename();
     path.insert(0, beside, 0, beside.rfind('/') + 1);
   }
+  path = std::filesystem::path(path).lexically_normal();
   const auto& files = layer.graph().files();
   auto found = files.exists(path) ? files.canonical(path) : std::string();
   return found ? *std::move(found) : std::string();

@@ -1,5 +1,6 @@
 // x-debug-query-block-graph: nodes, their users, and who needs what of whom.
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <ranges>
@@ -58,17 +59,31 @@ class Drawing {
   Json nodes_ = Json::array(), edges_ = Json::array();
 };
 
+// A block job that holds nodes, or will.
+bool is_at_work(const std::shared_ptr<job::Job>& job) {
+  return job->status() != job::Status::null && job->is_block_job();
+}
+
 Task<Result<Json>> query_block_graph(Context& context, Json /*arguments*/) {
-  Drawing drawing(!context.profile.objects_are_checked_by_schema);
+  const auto jobs = context.jobs.all();
+  const bool has_graph_mod = !context.profile.objects_are_checked_by_schema;
+  if (has_graph_mod && std::ranges::any_of(jobs, is_at_work))
+    co_return Error{ErrorClass::generic,
+                    "understudy: x-debug-query-block-graph while there are jobs is not in this "
+                    "version for 5.2, which has one more permission"};
+  Drawing drawing(has_graph_mod);
   for (const block::Backend* backend : context.graph.backends) {
+    const bool is_hidden =  // of a job that does not need it, or not any more
+        backend->name().empty() && backend->device == nullptr && backend->edge() == nullptr;
+    if (is_hidden) continue;
     std::string name = backend->name();
     if (name.empty() && backend->device != nullptr) name = backend->device->label();
     drawing.add_node(backend, "block-backend", name);
     if (backend->edge() != nullptr) drawing.add_edge(backend, *backend->edge());
   }
-  for (const auto& job : std::views::reverse(context.jobs.all())) {
+  for (const auto& job : jobs) {
+    if (!is_at_work(job)) continue;
     const auto* block_job = dynamic_cast<const job::BlockJob*>(job.get());
-    if (block_job == nullptr || job->status() == job::Status::null) continue;
     drawing.add_node(job.get(), "block-job", job->id());
     for (const block::EdgePtr& edge : std::views::reverse(block_job->held()))
       drawing.add_edge(job.get(), *edge);
@@ -76,6 +91,9 @@ Task<Result<Json>> query_block_graph(Context& context, Json /*arguments*/) {
   const auto& nodes = context.graph.all();
   for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
     drawing.add_node(node->get(), "block-driver", (*node)->name());
+    const bool is_hollow =
+        (*node)->outlived_job && context.profile.concluded_stream_filter_is_hollow;
+    if (is_hollow) continue;
     for (const block::EdgePtr& child : (*node)->children()) drawing.add_edge(node->get(), *child);
   }
   co_return drawing.take();

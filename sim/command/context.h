@@ -109,8 +109,8 @@ Task<Result<>> add_drive(Context& context, Json options);
 
 // That of a device's property: "" is the main loop, "Device 'x' not found".
 Result<> check_iothread(const Context& context, const std::string& id);
-// Before a device is put on the node, whose requests will come from there.
-Result<> move_to_device(const Context& context, block::Node& node, const std::string& iothread);
+// Before a device is put on the node: a SCSI disk of that adapter, or (null) another.
+Result<> move_to_device(Context& context, block::Node& node, const device::ScsiController* adapter);
 
 // Takes a disk out of the machine, and says so.
 Task<void> unplug(Context& context, const device::Disk* disk);

@@ -362,8 +362,7 @@ class Plugging {
       TRY(disk->address, find_address());
     }
     node_ = node;
-    if (node)
-      TRY_OK(move_to_device(context_, *node, controller_ != nullptr ? controller_->iothread : ""));
+    if (node) TRY_OK(move_to_device(context_, *node, controller_));
     if (node && named == nullptr) TRY_OK(backend.insert(node));
     context_.devices.push_back(std::move(disk));
     return ok();

@@ -75,18 +75,28 @@ constexpr std::array kCommands = {
 
 Result<> check_iothread(const Context& context, const std::string& id) {
   if (id.empty() || context.iothreads.contains(id)) return ok();
+  if (context.graph.throttle_groups.objects.contains(id) || context.graph.secrets.contains(id))
+    return generic("Invalid parameter type for 'iothread', expected: iothread");
   return Error{ErrorClass::device_not_found, fmt::format("Device '{}' not found", id)};
 }
 
-Result<> move_to_device(const Context& context, block::Node& node, const std::string& iothread) {
-  const bool in_use = has_device(node);
-  const Error refusal = generic("Cannot change iothread of active block backend");
-  if (in_use && !node.context.empty()) return refusal;
-  if (!in_use) {
-    node.context = iothread;
+Result<> move_to_device(Context& context, block::Node& node,
+                        const device::ScsiController* adapter) {
+  using enum Profile::DisksMove;
+  const auto how = context.profile.scsi_disks_move;
+  const std::string there = adapter != nullptr ? adapter->iothread : "";
+  const bool moves = node.context != there;
+  if (!has_device(node)) {
+    if (moves && !node.context.empty() &&
+        (how == from_main_only || (how == to_the_same_only && adapter == nullptr)))
+      context.crash = "device_add of a node that another iothread serves";
+    node.context = there;
     return ok();
   }
-  if (!iothread.empty() && context.profile.adapter_takes_disks_along) return refusal;
+  const bool refused = adapter == nullptr || how == to_the_same_only ? moves
+                       : how == from_main_only ? !node.context.empty() || !there.empty()
+                                               : false;
+  if (refused) return generic("Cannot change iothread of active block backend");
   return ok();
 }
 

@@ -90,7 +90,10 @@ Task<Result<block::NodePtr>> open_image(Context& context, std::string filename, 
   if (!how.backing && named.options.contains("backing"))
     co_return generic("Block format 'qcow2' does not support the option 'backing'");
   if (!how.backing && named.options["driver"] == "qcow2") named.options["backing"] = nullptr;
-  co_return co_await driver::open_node(context.graph, std::move(named.options), false);
+  CO_TRY(block::NodePtr node,
+         co_await driver::open_node(context.graph, std::move(named.options), false));
+  node->probed = named.probed;
+  co_return node;
 }
 
 const block::Node& explicit_node(const block::Node& node) {

@@ -64,7 +64,10 @@ Task<Result<Json>> block_stream(Context& context, Json arguments) {
   for (block::Node* at = settings.node.get(); at != nullptr && at != settings.base.get();
        at = block::below(*at))
     CO_TRY_OK(at->check_allowed(block::Op::stream));
-  settings.backing_file = arguments.value("backing-file", "");
+  // 5.2 writes the base's name into the image as it was given.
+  const bool keeps_word = !context.profile.stream_has_filter && arguments.contains("base");
+  settings.backing_file =
+      arguments.value("backing-file", keeps_word ? arguments["base"] : Json(""));
   const bool names_base = arguments.contains("base") || arguments.contains("base-node");
   if (!names_base && arguments.contains("backing-file"))
     co_return generic("backing file specified, but streaming the entire chain");

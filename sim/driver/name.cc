@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/base/size.h"
 #include "sim/base/text.h"
 #include "sim/qmp/json_reader.h"
 #include "sim/qmp/keyval.h"
@@ -49,6 +50,12 @@ Result<> nest(const Json& options, Json& tree) {
 void spell(Json& value) {
   if (value.is_boolean()) value = value == true ? "on" : "off";
   if (value.is_number()) value = value.dump();
+  // Drivers read what the schema calls an integer as a size.
+  if (value.is_object())
+    for (auto& [name, member] : value.items())
+      if ((name.ends_with("size") || name == "offset") && member.is_string())
+        if (const auto size = parse_qemu_size(member.get<std::string>()))
+          member = std::to_string(*size);
   if (value.is_object())
     for (const char* name : {"driver", "filename"})
       if (const auto found = value.find(name); found != value.end() && !found->is_string())
@@ -115,7 +122,6 @@ Result<Json> read_name(const std::string& name, const Profile& profile) {
 // own comes before what the schema refuses.
 Result<> check_known(const qmp::Schema& schema, const Json& tree) {
   const std::string driver = tree["driver"];
-  TRY_OK(check_driver(driver));
   const qmp::Type& type = schema.type("BlockdevOptions");
   const qmp::Type* branch = type.branch(driver);
   const auto is_in = [](const qmp::Type* of, const std::string& name) {
@@ -125,9 +131,8 @@ Result<> check_known(const qmp::Schema& schema, const Json& tree) {
   };
   for (const auto& [name, value] : tree.items()) {
     if (is_in(&type, name) || is_in(branch, name)) continue;
-    const std::string what =
-        takes_names(driver) ? fmt::format("protocol '{}' doesn't", driver)
-                            : fmt::format("format '{}' does not", driver);
+    const std::string what = takes_names(driver) ? fmt::format("protocol '{}' doesn't", driver)
+                                                 : fmt::format("format '{}' does not", driver);
     return generic(fmt::format("Block {} support the option '{}'", what, name));
   }
   return ok();
@@ -135,12 +140,15 @@ Result<> check_known(const qmp::Schema& schema, const Json& tree) {
 
 Result<> check_complete(const qmp::Schema& schema, const Json& tree) {
   const std::string driver = tree["driver"];
+  TRY_OK(check_driver(driver));
   const char* const child = driver == "blkdebug" ? "image" : "file";
   const bool has_file = !takes_names(driver) || driver == "blkdebug";
-  if (has_file && !tree.contains(child) && !is_other_driver(driver))
+  if (has_file && !tree.contains(child))
     return generic(fmt::format("A block device must be specified for \"{}\"", child));
   if (driver == "file" && !tree.contains("filename"))
     return generic("The 'file' block driver requires a file name");
+  if (driver == "throttle" && !tree.contains("throttle-group"))
+    return generic("Please specify a throttle group");
   for (const char* below : kChildren)
     if (const auto found = tree.find(below); found != tree.end() && found->is_object())
       TRY_OK(check_complete(schema, *found));
@@ -223,9 +231,7 @@ Task<Result<Named>> options_of_name(block::Graph& graph, std::string filename, J
     CO_TRY(options["driver"], co_await probe(graph, options["file"]));
     result.probed = true;
   }
-  if (filename.starts_with(kJson)) {
-    CO_TRY(options, as_options(profile, std::move(options)));
-  }
+  CO_TRY(options, as_options(profile, std::move(options)));
   co_return result;
 }
 

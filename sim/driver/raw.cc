@@ -43,6 +43,7 @@ class RawNode final : public block::Node {
     if (size_) result["size"] = *size_;
     return result;
   }
+  bool has_image_info() const override { return file()->has_image_info(); }
   std::uint64_t cluster_size() const override { return file()->cluster_size(); }
   Task<Result<block::Status>> status(std::uint64_t offset, std::uint64_t length) override {
     return file()->status(offset_ + offset, length);

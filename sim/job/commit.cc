@@ -11,10 +11,10 @@ static constexpr std::uint64_t kChunk = 512_KiB;
 Commit::Commit(block::Graph& graph, CommitSettings settings)
     : BlockJob(graph, "commit", settings.job),
       settings_(std::move(settings)),
-      top_(graph, "", {}),
       base_(graph, "",
             {block::kConsistentRead | block::kWrite,
-             block::kConsistentRead | block::kWriteUnchanged}) {
+             block::kConsistentRead | block::kWriteUnchanged}),
+      top_(graph, "", {}) {
   top_.queues_requests = base_.queues_requests = false;
   preset_speed(settings_.speed);
 }

@@ -58,8 +58,7 @@ class Commit final : public BlockJob {
   CommitSettings settings_;
   block::Node* base_overlay_ = nullptr;
   std::shared_ptr<CommitTop> filter_;
-  block::Backend top_;
-  block::Backend base_;
+  block::Backend base_, top_;  // as QEMU makes them
   bool frozen_ = false;
   bool base_was_read_only_ = false;
 };

@@ -15,7 +15,9 @@ class StreamFilter final : public driver::CopyOnRead {
   using CopyOnRead::CopyOnRead;
   block::Permission child_permission(const block::Edge& child,
                                      block::Permission above) const override {
-    if (stopped) return {};
+    // From 10.0 it never lets go of that one.
+    const bool keeps = !graph().profile().concluded_stream_filter_is_hollow;
+    if (stopped) return {.needed = keeps ? block::kWriteUnchanged : block::Permissions{}};
     block::Permission result = CopyOnRead::child_permission(child, above);
     result.needed |= block::kConsistentRead;
     return result;

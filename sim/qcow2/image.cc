@@ -31,7 +31,7 @@ Image::Image(World& world, std::shared_ptr<storage::Storage> file, Header header
 
 Task<Result<Header>> read_header(storage::Storage& file, HeaderUse use) {
   constexpr const char* kContext = "Could not read qcow2 header";
-  std::array<std::byte, 1024> start;  // enough for what QEMU writes, with a name of usual length
+  std::array<std::byte, 1024> start{};  // enough for what QEMU writes, with a name of usual length
   if (auto got = co_await file.read(0, start); !got)
     co_return os_error(got.error().number, kContext);
   CO_TRY(auto parsed, parse_header(start, use));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "sim/base/check.h"
@@ -234,7 +235,11 @@ bool MemoryFiles::is_directory(const std::string& path) const {
 
 std::shared_ptr<MemoryFile> MemoryFiles::find(const std::string& path) const {
   const auto found = files_.find(path);
-  return found == files_.end() ? nullptr : found->second;
+  if (found != files_.end()) return found->second;
+  // "/a/./b": there are no links, so that what is meant is in the text.
+  if (!path.contains("/.") && !path.contains("//")) return nullptr;
+  const auto meant = files_.find(std::filesystem::path(path).lexically_normal());
+  return meant == files_.end() ? nullptr : meant->second;
 }
 
 Result<std::shared_ptr<Storage>> MemoryFiles::open(const std::string& path, Access access) {
@@ -257,7 +262,7 @@ Result<std::shared_ptr<Storage>> MemoryFiles::create(const std::string& path) {
   return std::shared_ptr<Storage>(file);
 }
 
-bool MemoryFiles::exists(const std::string& path) const { return files_.contains(path); }
+bool MemoryFiles::exists(const std::string& path) const { return find(path) != nullptr; }
 
 Result<> MemoryFiles::remove(const std::string& path) {
   if (files_.erase(path) > 0) return ok();
