@@ -87,15 +87,12 @@ Result<> move_to_device(Context& context, block::Node& node,
   const std::string there = adapter != nullptr ? adapter->iothread : "";
   const bool moves = node.context != there;
   if (!has_device(node)) {
-    if (moves && !node.context.empty() &&
-        (how == from_main_only || (how == to_the_same_only && adapter == nullptr)))
+    if (moves && !node.context.empty() && (how == aborting || (how == yes && adapter == nullptr)))
       context.crash = "device_add of a node that another iothread serves";
     node.context = there;
     return ok();
   }
-  const bool refused = adapter == nullptr || how == to_the_same_only ? moves
-                       : how == from_main_only ? !node.context.empty() || !there.empty()
-                                               : false;
+  const bool refused = moves && (adapter == nullptr || how != never);
   if (refused) return generic("Cannot change iothread of active block backend");
   return ok();
 }

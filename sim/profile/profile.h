@@ -138,9 +138,9 @@ struct Profile {
   unsigned raw_drains_its_file = 0;
   // So does a device that is refused its node for want of permissions (7.2; later the same).
   bool refused_device_drains = false;
-  // A SCSI disk whose node another device uses: it is refused if an iothread is on either side
-  // (5.2), if they are not the same (7.2), or stays where its node is.
-  enum class DisksMove : std::uint8_t { from_main_only, to_the_same_only, never };
+  // A SCSI disk whose node an iothread serves goes to its adapter's, and is refused if another
+  // device uses the node; 5.2 aborts if none does.  From 10.0 it stays where its node is.
+  enum class DisksMove : std::uint8_t { aborting, yes, never };
   DisksMove scsi_disks_move = DisksMove::never;
   // A stream that is refused a node after it has been created leaves its user of the top node
   // behind (from 7.2), or aborts (5.2).
@@ -280,7 +280,7 @@ inline constexpr std::array kProfiles = {
             .merge_of_nothing_crashes = false,
             .overlay_node_name_has_hyphen = false,
             .has_copy_before_write = false,
-            .scsi_disks_move = Profile::DisksMove::from_main_only,
+            .scsi_disks_move = Profile::DisksMove::aborting,
             .refused_stream_crashes = true,
             .backup_copies_by_cluster = true,
             .short_copy_is_data = false,
@@ -316,7 +316,7 @@ inline constexpr std::array kProfiles = {
             .concluded_stream_filter_is_hollow = true,
             .raw_drains_its_file = 2,
             .refused_device_drains = true,
-            .scsi_disks_move = Profile::DisksMove::to_the_same_only,
+            .scsi_disks_move = Profile::DisksMove::yes,
             .device_integers_are_signed = true,
             .bad_size_says_range = false,
             .container_is_no = "hotpluggable device",
