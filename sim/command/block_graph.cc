@@ -74,7 +74,7 @@ Task<Result<Json>> query_block_graph(Context& context, Json /*arguments*/) {
   Drawing drawing(has_graph_mod);
   for (const block::Backend* backend : context.graph.backends) {
     const bool is_hidden =  // of a job that does not need it, or not any more
-        backend->name().empty() && backend->device == nullptr && backend->edge() == nullptr;
+        !backend->queues_requests && backend->edge() == nullptr;
     if (is_hidden) continue;
     std::string name = backend->name();
     if (name.empty() && backend->device != nullptr) name = backend->device->label();
