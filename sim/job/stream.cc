@@ -15,14 +15,13 @@ class StreamFilter final : public driver::CopyOnRead {
   using CopyOnRead::CopyOnRead;
   block::Permission child_permission(const block::Edge& child,
                                      block::Permission above) const override {
-    // From 10.0 it never lets go of that one.
-    const bool keeps = !graph().profile().concluded_stream_filter_is_hollow;
     if (stopped) return {.needed = keeps ? block::kWriteUnchanged : block::Permissions{}};
     block::Permission result = CopyOnRead::child_permission(child, above);
     result.needed |= block::kConsistentRead;
     return result;
   }
   bool stopped = false;
+  bool keeps = false;  // and does not let go of that (from 10.0, of a job that ran)
 };
 
 Stream::Stream(block::Graph& graph, StreamSettings settings)
@@ -187,7 +186,9 @@ void Stream::drop_filter() {
   if (frozen_) graph().thaw_chain(*settings_.node, above_base_.get());
   frozen_ = false;
   if (!filter_) return;
-  static_cast<StreamFilter&>(*filter_).stopped = true;
+  auto& filter = static_cast<StreamFilter&>(*filter_);
+  filter.stopped = true;
+  filter.keeps = ran_ && !profile().concluded_stream_filter_is_hollow;
   const block::NodePtr below = filter_->filtered()->shared_from_this();
   CHECK(graph().drop_filter(filter_), "a filter that needs nothing can go");
   CHECK(graph().attach(*filter_, below, "file", block::kFiltered | block::kPrimary),
