@@ -137,9 +137,13 @@ class Drawing {
   std::string bitmap() { return any_of({"b", "b", "c"}); }
 
   void draw_command() {
-    switch (rng_.below(25)) {
+    switch (rng_.below(28)) {
       case 24:
         return internal_snapshot();
+      case 25:
+      case 26:
+      case 27:
+        return change();
       case 0:
       case 1:
         return stream();
@@ -281,7 +285,8 @@ class Drawing {
       return {"blockdev-snapshot",
               {{"node", chain_node()}, {"overlay", one_in(2) ? node() : "dst"}}};
     Json arguments = {{"node-name", chain_node()},
-                      {"snapshot-file", "${dir}/" + (one_in(4) ? node() : "snap")},
+                      {"snapshot-file", any_of<std::string>({"", "", "", "file:"}) + "${dir}/" +
+                                            (one_in(4) ? node() : "snap")},
                       {"snapshot-node-name", one_in(4) ? node() : "snap"}};
     if (one_in(4)) arguments["mode"] = any_of({"existing", "absolute-paths"});
     if (one_in(6)) arguments["format"] = any_of({"qcow2", "raw"});
@@ -334,7 +339,37 @@ class Drawing {
   }
 
   void query() {
-    step(any_of({"query-named-block-nodes", "query-jobs", "query-block-jobs"}), nullptr);
+    step(any_of({"query-named-block-nodes", "query-jobs", "query-block-jobs", "query-block"}),
+         nullptr);
+  }
+
+  // What changes a node, or makes an image, without a guest or a job over the chain.
+  void change() {
+    switch (rng_.below(6)) {
+      case 0:
+        return step("block_resize", {{"node-name", chain_node()},
+                                     {"size", any_of({0, 65536, 524288, 1048576, 2097152, 1000})}});
+      case 1:
+      case 2: {
+        Json options = node_options(node());
+        if (one_in(4)) options["read-only"] = true;
+        return step("blockdev-reopen", {{"options", Json::array({std::move(options)})}});
+      }
+      case 3:
+        return step("block-set-write-threshold",
+                    {{"node-name", node()}, {"write-threshold", any_of({0, 4096, 700000})}});
+      case 4: {
+        Json options = {{"driver", "qcow2"},
+                        {"file", one_in(3) ? node() : "raw"},
+                        {"size", any_of({65536, 1048576, 1000})}};
+        if (one_in(4)) options["backing-file"] = "${dir}/" + node();
+        if (one_in(6)) options["cluster-size"] = any_of({4096, 65536, 100});
+        return step("blockdev-create",
+                    {{"job-id", any_of({"j", "j", "k"})}, {"options", std::move(options)}});
+      }
+      default:
+        return step("device_del", {{"id", one_in(4) ? "nope" : "d"}});
+    }
   }
 
   void guest() {

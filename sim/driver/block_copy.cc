@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "sim/base/scratch.h"
 #include "sim/block/chain.h"
 #include "sim/block/graph.h"
 
@@ -169,7 +170,7 @@ Task<Result<>> BlockCopy::transfer(const Request& request, bool& reading) {
   const std::uint64_t bytes = std::min(request.bytes, length_ - request.offset);
   if (request.method == Method::zero)
     co_return co_await target_->write_zeroes(request.offset, bytes, {.unmap = false});
-  std::vector<std::byte> buffer(bytes);
+  Scratch buffer(bytes);
   reading = true;
   CO_TRY_OK(co_await source_->read(request.offset, buffer));
   reading = false;

@@ -41,9 +41,9 @@ class NullNode final : public block::Node {
   void describe_image(Json& image) const override { image["actual-size"] = 0; }
 
  protected:
-  // Without read-zeroes the buffer stays as it is.
+  // Without read-zeroes QEMU leaves the buffer as it is, whatever that is.
   Task<Result<>> do_read(std::uint64_t, MutableBytes into) override {
-    if (zeroes_ && !into.empty()) std::memset(into.data(), 0, into.size());
+    if (!into.empty()) std::memset(into.data(), 0, into.size());
     return pass_time();
   }
   Task<Result<>> do_write(std::uint64_t, Bytes) override { return pass_time(); }

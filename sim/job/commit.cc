@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "sim/base/scratch.h"
 #include "sim/block/chain.h"
 
 namespace sim::job {
@@ -55,7 +56,7 @@ Result<> Commit::take_chain() {
 Task<Result<>> Commit::copy(std::uint64_t offset, std::uint64_t length, bool zero, bool& reading) {
   if (zero && profile().commit_keeps_zeroes)
     co_return co_await base_.write_zeroes(offset, length, {.unmap = true});
-  std::vector<std::byte> buffer(length);
+  Scratch buffer(length);
   reading = true;
   CO_TRY_OK(co_await settings_.top->read(offset, buffer));
   reading = false;

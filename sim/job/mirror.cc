@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sim/base/scratch.h"
 #include "sim/block/chain.h"
 
 namespace sim::job {
@@ -617,7 +618,7 @@ Task<Result<>> Mirror::transfer(Request request, bool& reading) {
   set_zero(request.offset, request.bytes, false);
   if (request.method == Method::discard)
     co_return co_await target_.discard(request.offset, request.bytes);
-  std::vector<std::byte> buffer(request.bytes);
+  Scratch buffer(request.bytes);
   reading = true;
   CO_TRY_OK(co_await settings_.source->read(request.offset, buffer));
   reading = false;

@@ -14,16 +14,17 @@ namespace sim::qcow2 {
 template <class Each>
 static Task<Result<>> for_each_entry(storage::Storage& file, HostOffset table,
                                      std::uint64_t entries, Each each) {
-  constexpr std::uint64_t kBufferBytes = 65536;
-  std::vector<std::byte> buffer(std::min(kBufferBytes, entries * format::kEntryBytes));
+  constexpr std::uint64_t kPieceBytes = 4096;  // most are nothing but zeroes
+  std::array<std::byte, kPieceBytes> buffer{};
   for (std::uint64_t done = 0; done < entries;) {
-    const std::uint64_t some = std::min(entries - done, buffer.size() / format::kEntryBytes);
+    const std::uint64_t some = std::min(entries - done, kPieceBytes / format::kEntryBytes);
     const MutableBytes part = MutableBytes(buffer).first(some * format::kEntryBytes);
     CO_TRY_OK(co_await file.read(table.value + done * format::kEntryBytes, part));
+    done += some;
+    if (all_zero(part)) continue;
     for (std::uint64_t i = 0; i < some; ++i)
       if (const auto entry = load_be<std::uint64_t>(part, i * format::kEntryBytes); entry != 0)
         each(entry);
-    done += some;
   }
   co_return ok();
 }

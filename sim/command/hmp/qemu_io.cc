@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include "sim/base/scratch.h"
 #include "sim/base/size.h"
 #include "sim/base/text.h"
 #include "sim/block/debugger.h"
@@ -150,7 +151,7 @@ bool all_equal(Bytes bytes, std::byte value) {
 }
 
 Task<std::string> run_read(block::Backend& backend, Verb verb, Range range) {
-  std::vector<std::byte> buffer(range.length);
+  Scratch buffer(range.length);
   if (const Result<> done = co_await backend.read(range.offset, buffer); !done)
     co_return fmt::format("read failed: {}\n", done.error().desc);
   std::string text;
