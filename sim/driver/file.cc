@@ -199,12 +199,22 @@ Result<> FileNode::check_permission(block::Permission above) {
   return ok();
 }
 
+// QEMU has no more descriptors by default: where a chain of backing files that is a circle ends.
+bool has_room_for_a_file(const block::Graph& graph) {
+  constexpr std::ptrdiff_t kMostFiles = 1000;
+  return std::ranges::count_if(graph.all(), [](const block::NodePtr& node) {
+           return dynamic_cast<const FileNode*>(node.get()) != nullptr;
+         }) < kMostFiles;
+}
+
 }  // namespace
 
 Task<Result<block::NodePtr>> open_file(block::Graph& graph, Common common, Json options) {
   CO_TRY_OK(settle(graph, common));
   const std::string path = options["filename"].get<std::string>();
   // auto-read-only opens for writing only when a parent writes; a Storage is opened for it at once.
+  if (!has_room_for_a_file(graph))
+    co_return os_error(EMFILE, fmt::format("Could not open '{}'", path));
   auto opened = graph.files().open(path, common.read_only && !common.auto_read_only
                                              ? storage::Access::read_only
                                              : storage::Access::read_write);

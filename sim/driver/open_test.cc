@@ -139,5 +139,20 @@ TEST_F(OpenTest, ManyReadersOfAFile) {
         {{"driver", "qcow2"}, {"node-name", name}, {"file", file("/good")}, {"read-only", true}}));
 }
 
+// Read-only users do not lock each other out.
+TEST_F(OpenTest, AnImageThatIsItsOwnBackingFileIsRefused) {
+  auto file = files_.create("/circle");
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(run(
+      world_, qcow2::create(
+                  **file, {.size = 1_MiB, .backing_file = "/circle", .backing_format = "qcow2"})));
+  const std::string text = refusal({{"driver", "qcow2"},
+                                    {"node-name", "n"},
+                                    {"read-only", true},
+                                    {"file", {{"driver", "file"}, {"filename", "/circle"}}}});
+  EXPECT_TRUE(text.starts_with("Could not open backing file: Could not open backing file: "));
+  EXPECT_TRUE(text.ends_with(": Could not open '/circle': Too many open files"));
+}
+
 }  // namespace
 }  // namespace sim::driver
