@@ -150,8 +150,9 @@ int bench_harness() {
   fmt::print("{} against {}; {} cores\n", simulator.version, real.version, cores);
   fmt::print("{:<52} {:>12} {:>12} {:>10}  {}\n", "", "simulator", "real QEMU", "ratio", "goal");
   (void)scenario_rate(sample, simulator, 1);  // warm-up
-  row("block-copy scenarios a second, checked, one worker", scenario_rate(loaded->scenarios, simulator, 1),
-      scenario_rate(sample, real, 1), "sim >= 2000, real >= 60");
+  row("block-copy scenarios a second, checked, one worker",
+      scenario_rate(loaded->scenarios, simulator, 1), scenario_rate(sample, real, 1),
+      "sim >= 2000, real >= 60");
   row(fmt::format("block-copy scenarios a second, checked, {} workers", 2 * cores),
       scenario_rate(loaded->scenarios, simulator, 2 * cores),
       scenario_rate(sample, real, 2 * cores), "real >= 60 a core");

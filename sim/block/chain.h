@@ -26,9 +26,10 @@ bool chain_contains(const Node& top, const Node& base);
 // The node above `base` in the chain of `top`, filters not skipped; null if it is not there.
 Node* overlay_of(Node& top, const Node& base);
 
-// The layer below `top` that a file name means (QEMU: bdrv_find_backing_image); null if none.  Where
-// a layer's backing file is the one that its header leads to, relative names start beside that
-// layer, and links are followed; else, and where a protocol is in the name, names must be equal.
+// The layer below `top` that a file name means (QEMU: bdrv_find_backing_image); null if none.
+// Where a layer's backing file is the one that its header leads to, relative names start beside
+// that layer, and links are followed; else, and where a protocol is in the name, names must be
+// equal.
 NodePtr find_backing_image(Node& top, const std::string& name);
 
 // What a stretch is when `top` and everything below it is looked at: `allocated` says that some
