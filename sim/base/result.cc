@@ -44,6 +44,8 @@ static std::string_view text_of(int number) {
       return "Is a directory";
     case EINVAL:
       return "Invalid argument";
+    case EMFILE:
+      return "Too many open files";
     case EFBIG:
       return "File too large";
     case ENOSPC:
