@@ -16,9 +16,9 @@ struct ScsiAddress {
 inline constexpr ScsiAddress kLastScsiAddress = {255, 16383};
 
 struct ScsiController {
-  std::string id;    // may be empty
-  std::string path;  // "/machine/peripheral/hba"
-  std::string bus;   // "hba.0"
+  std::string id;        // may be empty
+  std::string path;      // "/machine/peripheral/hba"
+  std::string bus;       // "hba.0"
   std::string iothread;  // where the requests of its disks come from; empty: the main loop
   // device_del was accepted; the guest lets go at the next reset.
   bool unplug_requested = false;
