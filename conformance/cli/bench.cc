@@ -107,7 +107,7 @@ double mirror_rate(const TargetChoice& choice, std::uint64_t size) {
         !has_come(hypervisor, "BLOCK_JOB_READY"))
       return 0;
     best = std::max(best, static_cast<double>(size) / 1e9 / seconds_since(start));
-    if (!hypervisor.execute("job-cancel", {{"id", "j"}}) ||
+    if (!hypervisor.execute("block-job-cancel", {{"device", "j"}}) ||
         !has_come(hypervisor, "BLOCK_JOB_COMPLETED"))
       return 0;
   }
