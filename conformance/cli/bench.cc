@@ -116,7 +116,8 @@ double mirror_rate(const TargetChoice& choice, std::uint64_t size) {
 
 // Peak resident size of the whole matrix on the simulator in a process of its own, MiB.
 double peak_resident_mib(const std::string& program) {
-  const cli::Cost cost = cli::cost_of({program, "run", "--target", "sim", "--quiet"}, ".");
+  const cli::Cost cost =
+      cli::cost_of({program, "run", "matrix/block-copy", "--target", "sim", "--quiet"}, ".");
   if (!cost.ended_well)
     fmt::print(stderr, "understudy-bench: `understudy run --target sim` did not end well\n");
   return cost.peak_mib;
