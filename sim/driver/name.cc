@@ -139,7 +139,8 @@ Result<> check_known(const qmp::Schema& schema, const Json& tree) {
 }
 
 Result<> check_complete(const qmp::Schema& schema, const Json& tree) {
-  const std::string driver = tree["driver"];
+  const std::string driver = tree.value("driver", "");
+  if (driver.empty()) return generic("Must specify either driver or file");
   TRY_OK(check_driver(driver));
   const char* const child = driver == "blkdebug" ? "image" : "file";
   const bool has_file = !takes_names(driver) || driver == "blkdebug";
@@ -238,10 +239,7 @@ Task<Result<Named>> options_of_name(block::Graph& graph, std::string filename, J
 Result<Json> options_of_protocol(const std::string& filename, const Profile& profile) {
   TRY(Json options, read_name(filename, profile));
   if (!options.contains("driver")) options["driver"] = "file";
-  if (filename.starts_with(kJson)) {
-    TRY(options, as_options(profile, std::move(options)));
-  }
-  return options;
+  return as_options(profile, std::move(options));
 }
 
 Task<Result<block::NodePtr>> open_named(block::Graph& graph, std::string filename, Json given,

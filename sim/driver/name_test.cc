@@ -103,5 +103,19 @@ TEST_F(NameTest, RefusalsAreInQemusWords) {
             "Parameter 'read-only' expects 'on' or 'off'");
 }
 
+// What an image's header may say: nothing is taken on trust.
+TEST_F(NameTest, HostileNamesAreRefused) {
+  const Profile& profile = graph_.profile();
+  for (const char* name :
+       {"json:{'driver':'raw','file':{}}", "json:{'driver':'raw','file':{'file':{}}}",
+        "blkdebug::json:{}", "json:{'driver':'blkdebug','image':{'image':{}}}", "json:{'':{'':1}}",
+        "json:{'driver':'qcow2','file':{'driver':'file','filename':'/a'},'backing':{}}",
+        "json:{'driver':'blkdebug','image':{'driver':'file','filename':'/a'},'inject-error':5}"}) {
+    EXPECT_FALSE(options_of_protocol(name, profile)) << name;
+    EXPECT_FALSE(named(name)) << name;
+    EXPECT_FALSE(named(name, kQcow2)) << name;
+  }
+}
+
 }  // namespace
 }  // namespace sim::driver

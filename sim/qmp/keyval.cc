@@ -18,7 +18,7 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 Result<> make_lists(Json& value, const std::string& path) {
   std::size_t indices = 0;
   for (auto& [name, member] : value.items()) {
-    indices += is_digit(name.front()) ? 1 : 0;
+    indices += !name.empty() && is_digit(name.front()) ? 1 : 0;
     if (member.is_object()) TRY_OK(make_lists(member, path + name + "."));
   }
   if (indices == 0) return ok();
