@@ -1,7 +1,9 @@
 #include "sim/base/qdict_text.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -48,6 +50,30 @@ Json qdict_flatten(const Json& object) {
   Json flat = Json::object();
   for (const auto& [name, value] : object.items()) flatten_into(flat, name, value);
   return flat;
+}
+
+static Error mixed(const std::string& key) {
+  return {ErrorClass::generic, "Cannot mix scalar and non-scalar keys: '" + key + "'", EINVAL};
+}
+
+Result<Json> qdict_nest(const Json& object) {
+  Json tree = Json::object();
+  for (const auto& [key, value] : object.items()) {
+    Json* at = &tree;
+    std::string_view rest = key;
+    for (std::size_t dot = rest.find('.'); dot != rest.npos; dot = rest.find('.')) {
+      at = &(*at)[std::string(rest.substr(0, dot))];
+      if (!at->is_null() && !at->is_object()) return mixed(key);
+      rest.remove_prefix(dot + 1);
+    }
+    Json& place = (*at)[std::string(rest)];
+    if (!place.is_null()) return mixed(key);
+    place = value;
+    if (value.is_object()) {
+      TRY(place, qdict_nest(value));
+    }
+  }
+  return tree;
 }
 
 }  // namespace sim

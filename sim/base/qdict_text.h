@@ -6,6 +6,7 @@
 #include <string>
 
 #include "sim/base/json.h"
+#include "sim/base/result.h"
 
 namespace sim {
 
@@ -17,5 +18,9 @@ std::string qdict_text(const Json& value);
 // An object without objects and lists in it: "cache": {"direct": true} is "cache.direct": true, and
 // the first element of a list x is "x.0".  Empty ones stay.
 Json qdict_flatten(const Json& object);
+
+// The way back, but for lists: "a.b": 1 is "a": {"b": 1}.  "Cannot mix scalar and non-scalar keys"
+// with EINVAL for what is both.
+Result<Json> qdict_nest(const Json& object);
 
 }  // namespace sim

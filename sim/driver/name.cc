@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/base/qdict_text.h"
 #include "sim/base/size.h"
 #include "sim/base/text.h"
 #include "sim/qmp/json_reader.h"
@@ -21,29 +22,6 @@ constexpr std::string_view kOtherProtocols =
     "blkverify|fat|host_cdrom|host_device|nbd|nbd+tcp|nbd+unix|nvme|nvme-io_uring";
 
 Error generic(std::string text) { return {ErrorClass::generic, std::move(text)}; }
-
-// "a.b": 1 is "a": {"b": 1}.
-Result<> nest(const Json& options, Json& tree) {
-  for (const auto& [key, value] : options.items()) {
-    Json* at = &tree;
-    std::string_view rest = key;
-    for (std::size_t dot = rest.find('.'); dot != rest.npos; dot = rest.find('.')) {
-      at = &(*at)[std::string(rest.substr(0, dot))];
-      if (!at->is_null() && !at->is_object())
-        return generic("Cannot mix scalar and non-scalar keys");
-      rest.remove_prefix(dot + 1);
-    }
-    Json& place = (*at)[std::string(rest)];
-    if (value.is_object()) {
-      if (place.is_null()) place = Json::object();
-      if (!place.is_object()) return generic("Cannot mix scalar and non-scalar keys");
-      TRY_OK(nest(value, place));
-    } else {
-      place = value;
-    }
-  }
-  return ok();
-}
 
 // Values as they would be spelt on a command line, where all is text.  A driver or a file name that
 // is no text is as good as none.
@@ -68,8 +46,7 @@ Result<Json> read_json(std::string_view name, const Profile& profile) {
   auto read = qmp::parse_json(name.substr(kJson.size()), profile);
   if (!read) return generic("Could not parse the JSON options: " + read.error().desc);
   if (!read->is_object()) return generic("Invalid JSON object given");
-  Json tree = Json::object();
-  TRY_OK(nest(*read, tree));
+  TRY(Json tree, qdict_nest(*read));
   TRY_OK(qmp::make_lists(tree));
   spell(tree);
   return tree;

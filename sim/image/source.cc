@@ -6,6 +6,7 @@
 #include <array>
 #include <string_view>
 
+#include "sim/base/qdict_text.h"
 #include "sim/base/text.h"
 #include "sim/image/open.h"
 #include "sim/image/options.h"
@@ -48,30 +49,6 @@ Result<std::string> text_in(const Json& options, const char* key) {
   return found->get<std::string>();
 }
 
-// "a.b": 1 is "a": {"b": 1}.
-Result<Json> nested(const Json& options) {
-  Json out = Json::object();
-  for (const auto& [key, value] : options.items()) {
-    Json* at = &out;
-    std::string_view rest = key;
-    for (std::size_t dot = rest.find('.'); dot != std::string_view::npos; dot = rest.find('.')) {
-      at = &(*at)[std::string(rest.substr(0, dot))];
-      if (!at->is_null() && !at->is_object())
-        return refusal(fmt::format("Cannot mix scalar and non-scalar keys: '{}'", key));
-      rest.remove_prefix(dot + 1);
-    }
-    Json& place = (*at)[std::string(rest)];
-    if (!place.is_null())
-      return refusal(fmt::format("Cannot mix scalar and non-scalar keys: '{}'", key));
-    if (value.is_object()) {
-      TRY(place, nested(value));
-    } else {
-      place = value;
-    }
-  }
-  return out;
-}
-
 Result<Json> parse_json(std::string_view text) {
   bool deep = false;
   const auto bounded = [&](int depth, Json::parse_event_t, Json&) {
@@ -80,7 +57,7 @@ Result<Json> parse_json(std::string_view text) {
   };
   const Json options = Json::parse(text, bounded, false);
   if (deep || !options.is_object()) return refusal("Could not parse the JSON options");
-  return nested(options);
+  return qdict_nest(options);
 }
 
 // The name below `file`: {"driver": "file", "filename": NAME}.
