@@ -28,16 +28,16 @@ Error generic(std::string text) { return {ErrorClass::generic, std::move(text)};
 void spell(Json& value) {
   if (value.is_boolean()) value = value == true ? "on" : "off";
   if (value.is_number()) value = value.dump();
-  // Drivers read what the schema calls an integer as a size.
-  if (value.is_object())
+  if (value.is_object()) {
+    // Drivers read what the schema calls an integer as a size.
     for (auto& [name, member] : value.items())
       if ((name.ends_with("size") || name == "offset") && member.is_string())
         if (const auto size = parse_qemu_size(member.get<std::string>()))
           member = std::to_string(*size);
-  if (value.is_object())
     for (const char* name : {"driver", "filename"})
       if (const auto found = value.find(name); found != value.end() && !found->is_string())
         value.erase(found);
+  }
   if (value.is_structured())
     for (Json& member : value) spell(member);
 }
@@ -95,8 +95,7 @@ Result<Json> read_name(const std::string& name, const Profile& profile) {
   return generic(fmt::format("Unknown protocol '{}'", protocol));
 }
 
-// A tree of text becomes options that a driver can be given.  What drivers refuse in words of their
-// own comes before what the schema refuses.
+// Every option is one of the driver's own, or one that all have.
 Result<> check_known(const qmp::Schema& schema, const Json& tree) {
   const std::string driver = tree["driver"];
   const qmp::Type& type = schema.type("BlockdevOptions");
@@ -115,6 +114,7 @@ Result<> check_known(const qmp::Schema& schema, const Json& tree) {
   return ok();
 }
 
+// What drivers cannot do without, in their words.
 Result<> check_complete(const qmp::Schema& schema, const Json& tree) {
   const std::string driver = tree.value("driver", "");
   if (driver.empty()) return generic("Must specify either driver or file");
@@ -133,6 +133,8 @@ Result<> check_complete(const qmp::Schema& schema, const Json& tree) {
   return check_known(schema, tree);
 }
 
+// A tree of text becomes options that a driver can be given.  What drivers refuse in words of their
+// own comes before what the schema refuses.
 Result<Json> as_options(const Profile& profile, Json tree) {
   const qmp::Schema& schema = qmp::Schema::of(profile);
   TRY_OK(check_complete(schema, tree));
