@@ -11,7 +11,6 @@ namespace conformance::inspect {
 namespace {
 
 constexpr std::size_t kSector = 512;
-constexpr std::size_t kPiece = 32768;  // stays in the nearest cache
 constexpr unsigned kMostRunsInSector = 16;
 
 std::uint64_t end_of(const Content& content) {
@@ -90,16 +89,12 @@ void append_data(Content& content, sim::Bytes bytes, bool zero_is_hole) {
 
 sim::Result<> append_file(Content& content, const Files& files, const std::string& path,
                           std::uint64_t offset, std::uint64_t length, bool zero_is_hole) {
-  std::vector<std::byte> piece(std::min<std::uint64_t>(kPiece, length));
-  while (length != 0) {
-    const std::size_t now = std::min<std::uint64_t>(piece.size(), length);
-    const sim::MutableBytes bytes = sim::MutableBytes(piece).first(now);
-    TRY_OK(files.read(path, offset, bytes));
-    append_data(content, bytes, zero_is_hole);
-    offset += now;
-    length -= now;
-  }
-  return sim::ok();
+  return files.visit(path, offset, length, [&](std::uint64_t part, sim::Bytes bytes) {
+    if (bytes.empty())
+      append_uniform(content, std::byte{0}, part, zero_is_hole);
+    else
+      append_data(content, bytes, zero_is_hole);
+  });
 }
 
 std::vector<Run> kinds_of(const Content& content) {

@@ -126,38 +126,98 @@ sim::Result<std::string> probe_format(const Files& files, const std::string& pat
   return std::string(magic == kQcow2Magic ? "qcow2" : "raw");
 }
 
-// Zeroes what is hidden of `bytes`, which start at `at` in the file.
-static void hide(sim::MutableBytes bytes, std::uint64_t at, const std::vector<FileRange>& hidden) {
-  for (const FileRange& range : hidden) {
-    const std::uint64_t first = std::max(range.offset, at);
-    const std::uint64_t end = std::min(range.offset + range.length, at + bytes.size());
-    if (first < end) std::ranges::fill(bytes.subspan(first - at, end - first), std::byte{0});
-  }
-}
+namespace {
 
-// Four lanes of xor and multiply over 64 bit words, so that it runs at the speed of memory.
+// Sums up a file block by block.  A block of zeroes counts for nothing, so that it does not matter
+// which of them are holes.
+class Digest {
+ public:
+  explicit Digest(const std::vector<FileRange>& hidden) : hidden_(hidden) {}
+
+  void add(std::uint64_t length, sim::Bytes bytes) {
+    if (!bytes.empty() && at_ % kBlock == 0 && hidden_.empty())
+      for (; bytes.size() >= kBlock; bytes = bytes.subspan(kBlock)) {
+        add_block(at_ / kBlock, bytes.first(kBlock));
+        at_ += kBlock;
+        length -= kBlock;
+      }
+    while (length > 0) {
+      const std::uint64_t within = at_ % kBlock;
+      const std::uint64_t part = std::min(length, kBlock - within);
+      if (bytes.empty() && within == 0 && part < length) {  // whole blocks of a hole
+        const std::uint64_t blocks = sim::align_down(length, kBlock);
+        at_ += blocks;
+        length -= blocks;
+        continue;
+      }
+      if (!bytes.empty()) {
+        std::memcpy(partial_.data() + within, bytes.data(), part);
+        bytes = bytes.subspan(part);
+      }
+      at_ += part;
+      length -= part;
+      if (at_ % kBlock == 0) finish_partial(at_ - kBlock);
+    }
+  }
+
+  std::uint64_t end() {
+    if (at_ % kBlock != 0) finish_partial(sim::align_down(at_, kBlock));
+    return mix(sum_ + at_ * kPrime);
+  }
+
+ private:
+  static constexpr std::uint64_t kBlock = 4096;
+  static constexpr std::size_t kLanes = 8;
+  static constexpr std::uint64_t kPrime = 0x9e3779b185ebca87;
+
+  static std::uint64_t mix(std::uint64_t value) {
+    value = (value ^ (value >> 32)) * kPrime;
+    return value ^ (value >> 29);
+  }
+
+  void finish_partial(std::uint64_t from) {
+    for (const FileRange& range : hidden_) {
+      const std::uint64_t first = std::max(range.offset, from);
+      const std::uint64_t end = std::min(range.offset + range.length, from + kBlock);
+      if (first < end)
+        std::ranges::fill(sim::MutableBytes(partial_).subspan(first - from, end - first),
+                          std::byte{0});
+    }
+    add_block(from / kBlock, partial_);
+    partial_.fill(std::byte{0});
+  }
+
+  // Lanes of xor and multiply over 64 bit words, so that it runs at the speed of memory.
+  void add_block(std::uint64_t index, sim::Bytes block) {
+    if (sim::all_zero(block)) return;
+    std::array<std::uint64_t, kLanes> lanes = {1, 2, 3, 4, 5, 6, 7, 8};
+    for (std::size_t i = 0; i < kBlock; i += sizeof(lanes)) {
+      std::array<std::uint64_t, kLanes> words;
+      std::memcpy(words.data(), block.data() + i, sizeof(words));
+      for (std::size_t k = 0; k < kLanes; ++k)
+        lanes[k] = std::rotl((lanes[k] ^ words[k]) * kPrime, 29);
+    }
+    std::uint64_t sum = index;
+    for (const std::uint64_t lane : lanes) sum = mix((std::rotl(sum, 23) ^ lane) * kPrime);
+    sum_ += sum;
+  }
+
+  const std::vector<FileRange>& hidden_;
+  std::uint64_t at_ = 0;
+  std::uint64_t sum_ = 0;
+  std::array<std::byte, kBlock> partial_{};  // what came of an unfinished block
+};
+
+}  // namespace
+
 sim::Result<std::uint64_t> digest(const Files& files, const std::string& path,
                                   const std::vector<FileRange>& hidden) {
   const auto size = files.size(path);
   if (!size) return sim::os_error(ENOENT, path);
-  constexpr std::uint64_t kPrime = 0x9e3779b185ebca87;
-  std::array<std::uint64_t, 8> lanes = {1, 2, 3, 4, 5, 6, 7, 8};
-  std::array<std::uint64_t, 4096> words{};
-  for (std::uint64_t at = 0; at < *size;) {
-    const std::size_t now = std::min<std::uint64_t>(sizeof(words), *size - at);
-    const std::size_t used = sim::div_up(now, 8 * lanes.size()) * lanes.size();
-    const sim::MutableBytes bytes = std::as_writable_bytes(std::span(words)).first(used * 8);
-    TRY_OK(files.read(path, at, bytes.first(now)));
-    std::ranges::fill(bytes.subspan(now), std::byte{0});
-    hide(bytes.first(now), at, hidden);
-    for (std::size_t i = 0; i < used; i += lanes.size())
-      for (std::size_t k = 0; k < lanes.size(); ++k)
-        lanes[k] = std::rotl((lanes[k] ^ words[i + k]) * kPrime, 29);
-    at += now;
-  }
-  std::uint64_t sum = *size * kPrime;
-  for (const std::uint64_t lane : lanes) sum = (std::rotl(sum, 23) ^ lane) * kPrime;
-  return sum ^ (sum >> 32);
+  Digest digest(hidden);
+  TRY_OK(files.visit(path, 0, *size,
+                     [&](std::uint64_t length, sim::Bytes bytes) { digest.add(length, bytes); }));
+  return digest.end();
 }
 
 sim::Result<const Layer*> Inspector::layer(const std::string& path, std::string_view format) {

@@ -176,10 +176,17 @@ sim::Result<Qcow2Header> read_qcow2_header(const Files& files, const std::string
 
 sim::Result<std::vector<std::uint64_t>> read_entries(const Files& files, const std::string& path,
                                                      std::uint64_t offset, std::uint64_t count) {
-  std::vector<std::uint64_t> entries(count);
-  if (count == 0) return entries;
-  TRY_OK(files.read(path, offset, std::as_writable_bytes(std::span(entries))));
-  std::size_t used = count;
+  std::vector<std::uint64_t> entries;  // up to the last data
+  std::uint64_t at = 0;
+  TRY_OK(files.visit(path, offset, 8 * count, [&](std::uint64_t length, sim::Bytes bytes) {
+    if (!bytes.empty()) {
+      entries.resize((at + length) / 8);
+      std::memcpy(std::as_writable_bytes(std::span(entries)).subspan(at).data(), bytes.data(),
+                  length);
+    }
+    at += length;
+  }));
+  std::size_t used = entries.size();
   while (used != 0 && entries[used - 1] == 0) --used;
   entries.resize(used);
   if constexpr (std::endian::native == std::endian::little)

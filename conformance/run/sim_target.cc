@@ -27,6 +27,13 @@ class MemoryDirectory final : public Files {
     file->read_now(offset, into);
     return sim::ok();
   }
+  sim::Result<> visit(const std::string& path, std::uint64_t offset, std::uint64_t length,
+                      const See& see) const override {
+    const auto file = files_.find(path);
+    if (!file) return sim::os_error(ENOENT);
+    file->visit_now(offset, length, see);
+    return sim::ok();
+  }
   sim::Result<> create(const std::string& path, std::uint64_t size) override {
     if (path.substr(0, path.rfind('/')) != kDirectory) return sim::os_error(ENOENT);
     TRY(const auto file, files_.create(path));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +25,13 @@ class Files {
   // Fills `into` from `offset`; ENOENT if there is no such file; beyond its end reads as zeroes.
   virtual sim::Result<> read(const std::string& path, std::uint64_t offset,
                              sim::MutableBytes into) const = 0;
+  // Shows [offset, offset + length) piece by piece, in order, without copying what lies in memory.
+  // A piece without bytes is a hole, which reads as zeroes.  From a multiple of 512, all pieces but
+  // the last are multiples of 512 bytes long.  The bytes are there during the call only.  Errors as
+  // read()'s.
+  using See = std::function<void(std::uint64_t length, sim::Bytes bytes)>;
+  virtual sim::Result<> visit(const std::string& path, std::uint64_t offset, std::uint64_t length,
+                              const See& see) const;
   // Makes a file of that many zero bytes, sparse; replaces one that is there.  ENOENT if the path's
   // directory does not exist (there are no subdirectories); the text is the system's, without path.
   virtual sim::Result<> create(const std::string& path, std::uint64_t size) = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <utility>
 
 #include "sim/base/check.h"
@@ -13,14 +14,15 @@ namespace sim::storage {
 
 // Pages are cut from chunks of anonymous memory and never given back to the system while a file or
 // the thread lives: a scenario's files reuse the pages of the last one's, which are warm.  What a
-// recycled page holds is left over from its last use.
+// recycled page holds is left over from its last use.  After the first, chunks are large pages
+// where the system has them: large files then cost it fewer faults.
 class PageArena {
  public:
   PageArena() = default;
   PageArena(const PageArena&) = delete;
   PageArena& operator=(const PageArena&) = delete;
   ~PageArena() {
-    for (std::byte* chunk : chunks_) munmap(chunk, kChunkSize);
+    for (void* mapping : mappings_) munmap(mapping, kMapping);
   }
 
   static std::shared_ptr<PageArena> of_this_thread() {
@@ -37,18 +39,33 @@ class PageArena {
   void give_back(std::byte* page) { free_.push_back(page); }
 
  private:
-  static constexpr std::size_t kChunkSize = std::size_t{2} << 20;
+  static constexpr std::size_t kChunk = std::size_t{2} << 20;
+  static constexpr std::size_t kMapping = std::size_t{64} << 20;  // of addresses, not of memory
 
   void grow() {
-    void* chunk =
-        mmap(nullptr, kChunkSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(chunk != MAP_FAILED, "out of memory");
-    chunks_.push_back(static_cast<std::byte*>(chunk));
-    for (std::size_t at = kChunkSize; at > 0; at -= MemoryFile::kPageSize)
-      free_.push_back(chunks_.back() + at - MemoryFile::kPageSize);
+    if (next_ == nullptr || next_ + kChunk > end_) map();
+    if (grown_++ > 0) madvise(next_, kChunk, MADV_HUGEPAGE);
+    for (std::size_t at = kChunk; at > 0; at -= MemoryFile::kPageSize)
+      free_.push_back(next_ + at - MemoryFile::kPageSize);
+    next_ += kChunk;
   }
 
-  std::vector<std::byte*> chunks_, free_;
+  void map() {
+    void* mapping = mmap(nullptr, kMapping, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(mapping != MAP_FAILED, "out of memory");
+    mappings_.push_back(mapping);
+    std::size_t left = kMapping;
+    void* aligned = mapping;
+    CHECK(std::align(kChunk, kChunk, aligned, left) != nullptr);
+    next_ = static_cast<std::byte*>(aligned);
+    end_ = next_ + left;
+  }
+
+  std::vector<void*> mappings_;
+  std::vector<std::byte*> free_;
+  std::byte *next_ = nullptr, *end_ = nullptr;  // what is left of the last mapping
+  unsigned grown_ = 0;
 };
 
 static constexpr std::uint64_t kPage = MemoryFile::kPageSize;
@@ -56,6 +73,20 @@ static constexpr std::uint64_t kPage = MemoryFile::kPageSize;
 // True if [offset, offset + length) lies within what a file can be.
 static bool possible(std::uint64_t offset, std::uint64_t length) {
   return offset <= MemoryFile::kMaxSize && length <= MemoryFile::kMaxSize - offset;
+}
+
+// Files of this many bytes do not stay in the processor's caches: writing past these spares reading
+// what is overwritten.
+static constexpr std::uint64_t kBeyondCaches = std::uint64_t{64} << 20;
+
+// Copies a whole page past the caches.
+static void stream_page(std::byte* page, const std::byte* from) {
+  using Words = std::uint64_t __attribute__((vector_size(16)));
+  for (std::size_t at = 0; at < kPage; at += sizeof(Words)) {
+    Words words;
+    std::memcpy(&words, from + at, sizeof(words));
+    __builtin_nontemporal_store(words, reinterpret_cast<Words*>(page + at));
+  }
 }
 
 MemoryFile::MemoryFile() : arena_(PageArena::of_this_thread()) {}
@@ -123,6 +154,23 @@ void MemoryFile::read_now(std::uint64_t offset, MutableBytes into) const {
   }
 }
 
+void MemoryFile::visit_now(std::uint64_t offset, std::uint64_t length, const See& see) const {
+  const std::uint64_t end = offset + length;
+  while (offset < end) {
+    const Extent extent =
+        offset < size_ ? extent_at(offset) : Extent{.length = end - offset, .data = false};
+    const std::uint64_t stop = std::min(end, offset + extent.length);
+    if (!extent.data) see(stop - offset, {});
+    for (; extent.data && offset < stop;) {
+      const std::uint64_t within = offset % kPage;
+      const std::uint64_t part = std::min(stop - offset, kPage - within);
+      see(part, Bytes(page_at(offset / kPage) + within, part));
+      offset += part;
+    }
+    offset = stop;
+  }
+}
+
 void MemoryFile::write_now(std::uint64_t offset, Bytes from) {
   CHECK(possible(offset, from.size()));
   if (from.empty()) return;
@@ -136,7 +184,10 @@ void MemoryFile::write_now(std::uint64_t offset, Bytes from) {
       std::memset(page, 0, within);
       std::memset(page + within + part, 0, kPage - within - part);
     }
-    std::memcpy(page + within, from.data(), part);
+    if (part == kPage && pages_ > kBeyondCaches / kPage)
+      stream_page(page, from.data());
+    else
+      std::memcpy(page + within, from.data(), part);
     from = from.subspan(part);
     offset += part;
   }

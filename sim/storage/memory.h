@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -44,6 +45,10 @@ class MemoryFile final : public Storage {
   // The same without a coroutine, for who knows that it is memory.  They cannot fail within
   // kMaxSize.
   void read_now(std::uint64_t offset, MutableBytes into) const;
+  // Shows [offset, offset + length) in order, where it lies: pieces of data within a page, and
+  // holes, which have a length and no bytes.  What is beyond the end of the file is a hole.
+  using See = std::function<void(std::uint64_t length, Bytes bytes)>;
+  void visit_now(std::uint64_t offset, std::uint64_t length, const See& see) const;
   void write_now(std::uint64_t offset, Bytes from);
   void write_zeroes_now(std::uint64_t offset, std::uint64_t length);
   void discard_now(std::uint64_t offset, std::uint64_t length);
