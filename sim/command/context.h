@@ -151,7 +151,9 @@ Error no_base(const Context& context, const std::string& name);
 // Starts a job that was given its nodes, or ends it early if it was refused them.
 Task<Result<>> start_or_fail(Context& context, std::shared_ptr<job::Job> job, Result<> ready);
 
-// The backend of the device that `id` names: "Device 'x' not found".
+// What is said of an id or path that names no device: "Device 'x' not found".
+Error no_device(const Context& context, const std::string& id);
+// The backend of the device that `id` names, or no_device().
 Result<block::Backend*> backend_of_device(const Context& context, const std::string& id);
 // By `device`, a block device's name, or `id`: "Need exactly one of 'device' and 'id'".
 Result<block::Backend*> backend_of(const Context& context, const Json& arguments);

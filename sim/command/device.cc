@@ -407,21 +407,20 @@ Error in_unplug(const std::string& id) {
 // once.
 Task<Result<Json>> device_del(Context& context, Json arguments) {
   const std::string id = arguments["id"].get<std::string>();
-  if (id.empty() || id == "/" || id == "/machine" || id == "/machine/peripheral")
-    co_return generic(fmt::format("{} is not a hotpluggable device", id));
-  const auto controller = std::ranges::find_if(context.controllers, [&](const auto& it) {
-    return id == (id.front() == '/' ? it->path : it->id);
-  });
+  const auto is_meant = [&](const std::string& path, const std::string& its_id) {
+    return id.starts_with('/') ? id == path : !id.empty() && id == its_id;
+  };
+  const auto controller = std::ranges::find_if(
+      context.controllers, [&](const auto& it) { return is_meant(it->path, it->id); });
   if (controller != context.controllers.end()) {
     if ((*controller)->unplug_requested) co_return in_unplug(id);
     (*controller)->unplug_requested = true;
     co_return Json::object();
   }
   const auto found = std::ranges::find_if(context.devices, [&](const auto& device) {
-    return id == (id.front() == '/' ? device->device_path() : device->id());
+    return is_meant(device->device_path(), device->id());
   });
-  if (found == context.devices.end())
-    co_return Error{ErrorClass::device_not_found, fmt::format("Device '{}' not found", id)};
+  if (found == context.devices.end()) co_return no_device(context, id);
   if ((*found)->unplug_requested) co_return in_unplug(id);
   (*found)->unplug_requested = true;
   if ((*found)->controller == nullptr) co_return Json::object();

@@ -136,6 +136,16 @@ Task<Result<>> start_or_fail(Context& context, std::shared_ptr<job::Job> job, Re
   co_return ok();
 }
 
+Error no_device(const Context& context, const std::string& id) {
+  constexpr std::array<std::string_view, 6> kContainers = {
+      "", "/", "/machine", "/machine/peripheral", "/machine/peripheral-anon", "/objects"};
+  const std::string_view no = context.profile.container_is_no;
+  const bool is_container = std::ranges::find(kContainers, id) != kContainers.end();
+  if (is_container && (!id.empty() || context.profile.empty_id_is_container))
+    return {ErrorClass::generic, fmt::format("{} is not a {}", id, no)};
+  return {ErrorClass::device_not_found, fmt::format("Device '{}' not found", id)};
+}
+
 Result<block::Backend*> backend_of_device(const Context& context, const std::string& id) {
   const Error no_backend = {ErrorClass::generic, "Device does not have a block device backend"};
   if (const device::Disk* disk = find_device(context, id)) {
@@ -144,13 +154,7 @@ Result<block::Backend*> backend_of_device(const Context& context, const std::str
   }
   for (const auto& controller : context.controllers)
     if (controller->path == id || (!id.empty() && controller->id == id)) return no_backend;
-  constexpr std::array<std::string_view, 6> kContainers = {
-      "", "/", "/machine", "/machine/peripheral", "/machine/peripheral-anon", "/objects"};
-  const std::string_view no = context.profile.container_is_no;
-  const bool is_container = std::ranges::find(kContainers, id) != kContainers.end();
-  if (is_container && (!id.empty() || context.profile.empty_id_is_container))
-    return Error{ErrorClass::generic, fmt::format("{} is not a {}", id, no)};
-  return Error{ErrorClass::device_not_found, fmt::format("Device '{}' not found", id)};
+  return no_device(context, id);
 }
 
 const block::Node* shown_node(const block::Backend& backend) {
