@@ -78,8 +78,9 @@ void add(Queue& queue, const NodePtr& node, Json options, const Json* parent, bo
   if (keeps)
     for (const auto& [name, value] : node->options.items())
       if (!options.contains(name)) options[name] = value;
-  at->lacks_backing = !keeps && node->supports_backing() && node->backing() != nullptr &&
-                      !options.contains("backing");
+  const bool has_backing = node->backing() != nullptr || !node->header_backing_file().empty();
+  at->lacks_backing =
+      !keeps && node->supports_backing() && has_backing && !options.contains("backing");
   Json own = options;
   for (const block::EdgePtr& edge : node->children())
     if (block::follows(**edge, *node) && own.contains(edge->name()) &&
