@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <deque>
 #include <map>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "conformance/run/sim_target.h"
 #include "sim/block/graph.h"
@@ -98,10 +102,38 @@ Result<> make_images(const Scenario& scenario, sim::storage::FileSystem& files,
   return sim::run(world, make_all(scenario, graph, files, directory));
 }
 
+// The scenarios of a matrix share few sets of images: those made last are kept.
+static Result<> put_images(const Scenario& scenario, sim::storage::MemoryFiles& files,
+                           const std::string& directory) {
+  struct Made {
+    std::string directory;
+    std::vector<Image> images;
+    bool is_transcript;
+    std::map<std::string, std::shared_ptr<sim::storage::MemoryFile>> files;  // by path
+  };
+  constexpr std::size_t kKept = 8;
+  thread_local std::deque<Made> kept;  // the newest first
+  auto made = std::ranges::find_if(kept, [&](const Made& it) {
+    return it.directory == directory && it.is_transcript == scenario.is_transcript() &&
+           it.images == scenario.images;
+  });
+  if (made == kept.end()) {
+    sim::storage::MemoryFiles place;
+    place.restrict_to(directory);
+    TRY_OK(make_images(scenario, place, directory));
+    kept.push_front({directory, scenario.images, scenario.is_transcript(), {}});
+    made = kept.begin();
+    for (const std::string& path : place.list(directory)) made->files[path] = place.find(path);
+    if (kept.size() > kKept) kept.pop_back();
+  }
+  for (const auto& [path, file] : made->files) files.put(path, file->copy());
+  return sim::ok();
+}
+
 Result<> make_images(const Scenario& scenario, Session& session) {
   const std::string directory = session.files().directory();
   if (auto* simulated = dynamic_cast<SimSession*>(&session))
-    return make_images(scenario, simulated->storage(), directory);
+    return put_images(scenario, simulated->storage(), directory);
   sim::storage::RealFiles files(sim::storage::Flush::unsafe, false);
   return make_images(scenario, files, directory);
 }

@@ -16,6 +16,8 @@ namespace sim::storage {
 // the thread lives: a scenario's files reuse the pages of the last one's, which are warm.  What a
 // recycled page holds is left over from its last use.  After the first, chunks are large pages
 // where the system has them: large files then cost it fewer faults.
+//
+// The first page of a chunk counts the users of each of its pages.
 class PageArena {
  public:
   PageArena() = default;
@@ -34,19 +36,30 @@ class PageArena {
     if (free_.empty()) grow();
     std::byte* page = free_.back();
     free_.pop_back();
+    users_of(page) = 1;
     return page;
   }
-  void give_back(std::byte* page) { free_.push_back(page); }
+  static void share(std::byte* page) { ++users_of(page); }
+  static bool is_shared(std::byte* page) { return users_of(page) > 1; }
+  void give_back(std::byte* page) {
+    if (--users_of(page) == 0) free_.push_back(page);
+  }
 
  private:
+  static constexpr std::size_t kPageSize = MemoryFile::kPageSize;
   static constexpr std::size_t kChunk = std::size_t{2} << 20;
   static constexpr std::size_t kMapping = std::size_t{64} << 20;  // of addresses, not of memory
+  static_assert(kChunk / kPageSize * sizeof(std::uint32_t) <= kPageSize);
+
+  static std::uint32_t& users_of(std::byte* page) {
+    const std::size_t within = reinterpret_cast<std::uintptr_t>(page) % kChunk;
+    return reinterpret_cast<std::uint32_t*>(page - within)[within / kPageSize];
+  }
 
   void grow() {
     if (next_ == nullptr || next_ + kChunk > end_) map();
     if (grown_++ > 0) madvise(next_, kChunk, MADV_HUGEPAGE);
-    for (std::size_t at = kChunk; at > 0; at -= MemoryFile::kPageSize)
-      free_.push_back(next_ + at - MemoryFile::kPageSize);
+    for (std::size_t at = kChunk - kPageSize; at > 0; at -= kPageSize) free_.push_back(next_ + at);
     next_ += kChunk;
   }
 
@@ -104,20 +117,46 @@ std::byte* MemoryFile::page_at(std::uint64_t page) const {
   return last_leaf_->pages[page % kLeafPages];
 }
 
-std::byte* MemoryFile::make_page(std::uint64_t page, bool& fresh) {
-  fresh = false;
-  if (std::byte* there = page_at(page)) return there;
+std::byte*& MemoryFile::slot_of(std::uint64_t page) {
   const std::uint64_t index = page / kLeafPages;
+  (void)page_at(page);  // the leaf is now the last one, if it is there
   if (index != last_index_) {
     auto& leaf = leaves_[index];
     if (!leaf) leaf = std::make_unique<Leaf>();
     last_index_ = index;
     last_leaf_ = leaf.get();
   }
-  fresh = true;
-  ++last_leaf_->used;
-  ++pages_;
-  return last_leaf_->pages[page % kLeafPages] = arena_->take();
+  return last_leaf_->pages[page % kLeafPages];
+}
+
+std::byte* MemoryFile::page_to_write(std::uint64_t page, std::uint64_t from, std::uint64_t to) {
+  std::byte*& slot = slot_of(page);
+  if (slot != nullptr && !PageArena::is_shared(slot)) return slot;
+  std::byte* fresh = arena_->take();
+  if (slot == nullptr) {
+    ++last_leaf_->used;
+    ++pages_;
+    std::memset(fresh, 0, from);
+    std::memset(fresh + to, 0, kPage - to);
+  } else {
+    std::memcpy(fresh, slot, from);
+    std::memcpy(fresh + to, slot + to, kPage - to);
+    arena_->give_back(slot);
+  }
+  return slot = fresh;
+}
+
+std::shared_ptr<MemoryFile> MemoryFile::copy() const {
+  auto copied = std::make_shared<MemoryFile>();
+  CHECK(copied->arena_ == arena_, "pages are shared within a thread");
+  copied->size_ = size_;
+  copied->pages_ = pages_;
+  for (const auto& [index, leaf] : leaves_) {
+    for (std::byte* page : leaf->pages)
+      if (page != nullptr) PageArena::share(page);
+    copied->leaves_.emplace_hint(copied->leaves_.end(), index, std::make_unique<Leaf>(*leaf));
+  }
+  return copied;
 }
 
 // Makes the pages [first, last) holes.
@@ -178,12 +217,7 @@ void MemoryFile::write_now(std::uint64_t offset, Bytes from) {
   while (!from.empty()) {
     const std::uint64_t within = offset % kPage;
     const std::size_t part = std::min<std::size_t>(from.size(), kPage - within);
-    bool fresh = false;
-    std::byte* page = make_page(offset / kPage, fresh);
-    if (fresh) {  // zero only what the write leaves open
-      std::memset(page, 0, within);
-      std::memset(page + within + part, 0, kPage - within - part);
-    }
+    std::byte* page = page_to_write(offset / kPage, within, within + part);
     if (part == kPage && pages_ > kBeyondCaches / kPage)
       stream_page(page, from.data());
     else
@@ -199,8 +233,10 @@ void MemoryFile::zero_now(std::uint64_t offset, std::uint64_t length) {
   std::uint64_t end = offset + length;
   if (end >= size_) end = std::max(offset, align_up(size_, kPage));
   const auto zero_within = [this](std::uint64_t from, std::uint64_t to) {
-    if (std::byte* page = from < to ? page_at(from / kPage) : nullptr)
-      std::memset(page + from % kPage, 0, to - from);
+    if (from == to || page_at(from / kPage) == nullptr) return;
+    const std::uint64_t within = from % kPage;
+    std::byte* page = page_to_write(from / kPage, within, within + (to - from));
+    std::memset(page + within, 0, to - from);
   };
   const std::uint64_t first = align_up(offset, kPage);
   const std::uint64_t last = align_down(end, kPage);

@@ -42,6 +42,10 @@ class MemoryFile final : public Storage {
   Extent extent_at(std::uint64_t offset) const override;
   std::uint64_t allocated() const override { return pages_ * kPageSize; }
 
+  // Another file with the same content.  They share their pages until one of them writes; both must
+  // stay in the thread that made this one.
+  std::shared_ptr<MemoryFile> copy() const;
+
   // The same without a coroutine, for who knows that it is memory.  They cannot fail within
   // kMaxSize.
   void read_now(std::uint64_t offset, MutableBytes into) const;
@@ -63,7 +67,9 @@ class MemoryFile final : public Storage {
   using Leaves = std::map<std::uint64_t, std::unique_ptr<Leaf>>;
 
   std::byte* page_at(std::uint64_t page) const;  // null for a hole
-  std::byte* make_page(std::uint64_t page, bool& fresh);
+  std::byte*& slot_of(std::uint64_t page);
+  // The page, this file's own, whose bytes [from, to) the caller is about to set.
+  std::byte* page_to_write(std::uint64_t page, std::uint64_t from, std::uint64_t to);
   void drop_pages(std::uint64_t first, std::uint64_t last);
   void zero_now(std::uint64_t offset, std::uint64_t length);
 
@@ -91,6 +97,10 @@ class MemoryFiles final : public FileSystem {
   // From here on files are only made in this directory; ENOENT elsewhere.
   void restrict_to(std::string directory) { only_in_ = std::move(directory); }
 
+  // Puts a file there, in the place of one that is.
+  void put(const std::string& path, std::shared_ptr<MemoryFile> file) {
+    files_[path] = std::move(file);
+  }
   // The file itself, or null.
   std::shared_ptr<MemoryFile> find(const std::string& path) const;
 

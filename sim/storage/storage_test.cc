@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -269,6 +271,87 @@ TEST(MemoryFiles, NothingIsLeftOverInRecycledPages) {
     expected[100] = std::byte{9};
     EXPECT_EQ(into, expected);
     file.write_now(0, bytes(64_KiB, 0xff));
+  }
+}
+
+// Changes a file as write(), write_zeroes(), discard() or truncate() would, and its model.
+void change(MemoryFile& file, std::vector<std::byte>& model, Rng& rng) {
+  const std::uint64_t at = rng.below(200'000);
+  const std::uint64_t length = 1 + rng.below(20'000);
+  if (model.size() < at + length) model.resize(at + length);
+  const auto from = model.begin() + static_cast<std::ptrdiff_t>(at);
+  if (rng.chance({1, 2})) {
+    const auto data = bytes(length, static_cast<int>(1 + rng.below(255)));
+    file.write_now(at, data);
+    std::ranges::copy(data, from);
+  } else if (rng.chance({3, 4})) {
+    file.write_zeroes_now(at, length);
+    std::fill_n(from, length, std::byte{0});
+  } else {
+    file.truncate_now(at);
+    model.resize(at);
+  }
+}
+
+std::vector<std::byte> content(const MemoryFile& file) {
+  auto into = bytes(file.size(), 0xee);
+  file.read_now(0, into);
+  return into;
+}
+
+TEST(MemoryFiles, CopiesDoNotSeeEachOthersChanges) {
+  Rng rng(7);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<std::shared_ptr<MemoryFile>> files = {std::make_shared<MemoryFile>()};
+    std::vector<std::vector<std::byte>> models(1);
+    for (int step = 0; step < 60; ++step) {
+      const std::size_t which = rng.below(files.size());
+      if (step % 10 == 9) {
+        files.push_back(files[which]->copy());
+        models.push_back(models[which]);
+        ASSERT_EQ(files.back()->allocated(), files[which]->allocated());
+      }
+      change(*files[which], models[which], rng);
+    }
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      const std::size_t drop = rng.below(3);
+      if (drop == 0) files[i].reset();  // the pages of the others stay
+    }
+    for (std::size_t i = 0; i < files.size(); ++i)
+      if (files[i]) ASSERT_EQ(content(*files[i]), models[i]) << "round " << round << " file " << i;
+  }
+}
+
+TEST(MemoryFiles, WhatIsSeenIsWhatIsRead) {
+  Rng rng(8);
+  MemoryFile file;
+  std::vector<std::byte> model;
+  for (int step = 0; step < 300; ++step) {
+    change(file, model, rng);
+    const std::uint64_t from = rng.below(250'000);
+    const std::uint64_t length = rng.below(100'000);
+    std::vector<std::byte> seen;
+    file.visit_now(from, length, [&](std::uint64_t part, Bytes piece) {
+      ASSERT_TRUE(piece.empty() || piece.size() == part);
+      seen.insert(seen.end(), piece.begin(), piece.end());
+      if (piece.empty()) seen.resize(seen.size() + part);
+    });
+    auto read = bytes(length, 0xee);
+    file.read_now(from, read);
+    ASSERT_EQ(seen, read) << "step " << step;
+  }
+}
+
+TEST(MemoryFiles, LargeFilesHoldWhatIsWritten) {
+  MemoryFile file;
+  auto piece = bytes(1_MiB, 0);
+  for (std::uint64_t at = 0; at < 100_MiB; at += piece.size()) {
+    for (std::size_t i = 0; i < piece.size(); i += 97)
+      piece[i] = static_cast<std::byte>((at + i) % 251);
+    file.write_now(at + 8, piece);  // not aligned: the source of a page may lie anywhere
+    auto back = bytes(piece.size(), 0xee);
+    file.read_now(at + 8, back);
+    ASSERT_EQ(back, piece) << at;
   }
 }
 
