@@ -75,6 +75,16 @@ dependency(crypto SHARED OpenSSL::Crypto ARCHIVES ${ARCHIVE_crypto})
 dependency(xml2 SHARED LibXml2::LibXml2 ARCHIVES
   ${ARCHIVE_xml2} ${ARCHIVE_icuuc} ${ARCHIVE_icudata} ${ARCHIVE_lzma} ${ARCHIVE_z} m)
 
+# Gives a program an allocator that suits it (docs/decisions/allocator.md), where there is one; the
+# sanitizers bring their own.
+find_library(ARCHIVE_jemalloc libjemalloc.a)
+mark_as_advanced(ARCHIVE_jemalloc)
+function(link_allocator program)
+  if(ARCHIVE_jemalloc AND CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT UNDERSTUDY_SANITIZE)
+    target_link_libraries(${program} PRIVATE ${ARCHIVE_jemalloc})
+  endif()
+endfunction()
+
 # Makes a program that needs nothing but the kernel, where that can be.
 function(link_alone program)
   if(UNDERSTUDY_STATIC)

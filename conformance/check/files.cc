@@ -15,6 +15,12 @@ Digests digests_of(const Files& files) {
   return digests;
 }
 
+Before remember(const Files& files) {
+  Before before{.files = files.remember(), .digests = {}};
+  if (!before.files) before.digests = digests_of(files);
+  return before;
+}
+
 namespace {
 
 model::Kind to_model(inspect::Kind kind) {
@@ -51,12 +57,12 @@ class FileComparison {
         expected_(expected),
         path_(files.directory() + "/" + expected.name) {}
 
-  std::vector<Divergence> run(const Digests& before) {
+  std::vector<Divergence> run(const Before& before) {
     if (!files_.size(path_)) {
       add(DivergenceClass::data, "the file is there", "present", "missing");
       return std::move(found_);
     }
-    if (expected_.unchanged && !compare_digest(before)) return std::move(found_);
+    if (expected_.unchanged) compare_with(before);
     const auto layer = inspector_.layer(path_, model::name_of(expected_.layer.format()));
     if (!layer) {
       add(DivergenceClass::data, "the file is an intact image",
@@ -78,13 +84,18 @@ class FileComparison {
                       where.empty() ? expected_.name : expected_.name + ", " + where});
   }
 
-  bool compare_digest(const Digests& before) {
-    const auto then = before.find(expected_.name);
+  void compare_with(const Before& before) {
+    constexpr const char* kRequirement = "not a byte of this file may change";
+    if (before.files) {
+      if (before.files->has_changed(path_))
+        add(DivergenceClass::data, kRequirement, "what it was", "something else");
+      return;
+    }
+    const auto then = before.digests.find(expected_.name);
     const auto now = inspect::digest(files_, path_);
-    if (then == before.end() || !now || then->second == *now) return true;
-    add(DivergenceClass::data, "not a byte of this file may change",
-        fmt::format("digest {:016x}", then->second), fmt::format("digest {:016x}", *now));
-    return true;
+    if (then != before.digests.end() && now && then->second != *now)
+      add(DivergenceClass::data, kRequirement, fmt::format("digest {:016x}", then->second),
+          fmt::format("digest {:016x}", *now));
   }
 
   void compare_header(const inspect::ImageReport& report) {
@@ -176,7 +187,7 @@ class FileComparison {
 
 std::vector<Divergence> compare_files(const Files& files,
                                       const std::vector<model::FileExpectation>& expected,
-                                      const Digests& before) {
+                                      const Before& before) {
   std::vector<Divergence> found;
   inspect::Inspector inspector(files);
   std::set<std::string> known;

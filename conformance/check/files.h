@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,20 @@ namespace conformance::check {
 using Digests = std::map<std::string, std::uint64_t>;
 Digests digests_of(const Files& files);
 
+// What a directory's files were, to tell later which have changed.
+struct Before {
+  std::unique_ptr<RememberedFiles> files;  // null: known by their digests only
+  Digests digests;
+};
+Before remember(const Files& files);
+
 // Every file of the directory against its expectation: that it is there and no other, format,
 // virtual size, backing name and format, the chain that the headers make, each place of its own
 // content, and its metadata (a recount of all references).  `before` tells what a file that may not
 // change was.  Nothing is said about files that a job is using.
 std::vector<Divergence> compare_files(const Files& files,
                                       const std::vector<model::FileExpectation>& expected,
-                                      const Digests& before);
+                                      const Before& before);
 
 // After a power cut: every image is intact but for leaked clusters, and what is read through the
 // chain from `path` down may be there.

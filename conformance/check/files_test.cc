@@ -173,7 +173,7 @@ class CompareFiles : public ::testing::Test {
 
   FakeFiles files_;
   std::vector<model::FileExpectation> expected_;
-  Digests before_;
+  Before before_;
 };
 
 TEST_F(CompareFiles, QemuImgAgreesThatTheImagesHereAreImages) {
@@ -202,7 +202,7 @@ TEST_F(CompareFiles, NothingIsFoundWhereAllIsAsItMustBe) {
   expected_.back().layer.assign(2 * kCluster, kCluster, model::Cell::Zero());
   expected_.back().layer.assign(3 * kCluster, kCluster, model::Cell::AnyZero());
   EXPECT_THAT(compare(), IsEmpty());
-  before_ = digests_of(files_);
+  before_ = remember(files_);
   for (model::FileExpectation& file : expected_) file.unchanged = true;
   EXPECT_THAT(compare(), IsEmpty());
 }
@@ -229,7 +229,7 @@ TEST_F(CompareFiles, NothingIsSaidOfAFileInUse) {
 
 TEST_F(CompareFiles, AFileThatMayNotChange) {
   put_base();
-  before_ = digests_of(files_);
+  before_ = remember(files_);
   expected_.back().unchanged = true;
   files_.contents["base"][5000] = std::byte{7};
   EXPECT_THAT(
@@ -240,7 +240,7 @@ TEST_F(CompareFiles, AFileThatMayNotChange) {
   files_.contents["base"] = Qcow2().bytes();
   expected_.back() = expectation("base", model::Format::qcow2);
   expected_.back().unchanged = true;
-  before_ = digests_of(files_);
+  before_ = remember(files_);
   files_.contents["base"][4000] = std::byte{1};
   EXPECT_THAT(compare(),
               ElementsAre(divergence(DivergenceClass::data, "digest ", "digest ", "base")));

@@ -79,7 +79,7 @@ class Execution {
         model_);
     for (const Disk& disk : scenario_.disks)
       durable_.emplace(disk.target, model::Durable(model_.guest_view(disk.target)));
-    before_ = check::digests_of(session_.files());
+    before_ = check::remember(session_.files());
     DomainDefinition definition;
     for (const Disk& disk : scenario_.disks) {
       const Image& image = *std::ranges::find(scenario_.images, disk.source, &Image::name);
@@ -524,7 +524,7 @@ class Execution {
   std::map<std::string, model::Durable> durable_;  // by disk
   unsigned faults_to_come_ = 0;                    // injected and not met yet, as far as is known
   std::unique_ptr<Domain> domain_;
-  check::Digests before_;
+  check::Before before_;
   std::vector<BlockJobEvent> events_;
   std::map<std::string, std::size_t> earlier_events_;  // by disk: from before its newest job
   std::string place_ = "start";

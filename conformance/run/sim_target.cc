@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "conformance/run/hazards.h"
 
 namespace conformance {
@@ -10,9 +12,22 @@ namespace {
 
 constexpr const char* kDirectory = "/understudy";
 
+using MemoryFiles = sim::storage::MemoryFiles;
+
+struct Remembered final : RememberedFiles {
+  explicit Remembered(const MemoryFiles& now) : files(now) {}
+  bool has_changed(const std::string& path) const override {
+    const auto then = copies.find(path);
+    const auto now = files.find(path);
+    return then != copies.end() && !(now && now->reads_as(*then->second));
+  }
+  const MemoryFiles& files;
+  std::map<std::string, std::shared_ptr<sim::storage::MemoryFile>> copies;
+};
+
 class MemoryDirectory final : public Files {
  public:
-  explicit MemoryDirectory(sim::storage::MemoryFiles& files) : files_(files) {}
+  explicit MemoryDirectory(MemoryFiles& files) : files_(files) {}
 
   std::string directory() const override { return kDirectory; }
   std::optional<std::uint64_t> size(const std::string& path) const override {
@@ -47,6 +62,12 @@ class MemoryDirectory final : public Files {
     return sim::ok();
   }
   sim::Result<> remove(const std::string& path) override { return files_.remove(path); }
+  std::unique_ptr<RememberedFiles> remember() const override {
+    auto remembered = std::make_unique<Remembered>(files_);
+    for (const std::string& path : files_.list(kDirectory))
+      remembered->copies.emplace(path, files_.find(path)->copy());
+    return remembered;
+  }
   std::vector<std::string> names() const override {
     std::vector<std::string> names;
     for (const std::string& path : files_.list(kDirectory))
@@ -55,7 +76,7 @@ class MemoryDirectory final : public Files {
   }
 
  private:
-  sim::storage::MemoryFiles& files_;
+  MemoryFiles& files_;
 };
 
 class MachineHypervisor final : public Hypervisor {

@@ -93,6 +93,24 @@ TEST_F(SimFiles, RemovedFilesAreGone) {
   EXPECT_EQ(files().size(path("a")), std::nullopt);
 }
 
+TEST_F(SimFiles, WhatWasRememberedTellsWhatHasChanged) {
+  for (const std::string name : {"same", "written", "grown", "removed", "rewritten"})
+    ASSERT_TRUE(files().create(path(name), 100'000));
+  const std::vector<std::byte> data(10, std::byte{7});
+  ASSERT_TRUE(files().write(path("rewritten"), 5000, data));
+  const auto before = files().remember();
+  ASSERT_NE(before, nullptr);
+  ASSERT_TRUE(files().write(path("written"), 50'000, data));
+  ASSERT_TRUE(files().write(path("grown"), 100'000, std::vector<std::byte>(1)));
+  ASSERT_TRUE(files().remove(path("removed")));
+  ASSERT_TRUE(files().write(path("rewritten"), 5000, data));
+  ASSERT_TRUE(files().create(path("new"), 10));
+  std::vector<std::string> changed;
+  for (const std::string name : {"same", "written", "grown", "removed", "rewritten", "new"})
+    if (before->has_changed(path(name))) changed.push_back(name);
+  EXPECT_THAT(changed, ElementsAre("written", "grown", "removed"));
+}
+
 TEST_F(SimFiles, TheMachineSeesTheSameFiles) {
   ASSERT_TRUE(files().create(path("a"), 1 << 20));
   const auto add = session_->hypervisor().execute(

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,14 @@
 #include "sim/base/result.h"
 
 namespace conformance {
+
+// What files were at some time.
+class RememberedFiles {
+ public:
+  virtual ~RememberedFiles() = default;
+  // Whether this file holds something else now, or is gone.  False for one that was not there then.
+  virtual bool has_changed(const std::string& path) const = 0;
+};
 
 class Files {
  public:
@@ -38,6 +47,9 @@ class Files {
   // Overwrites part of a file that exists; grows it if it must.
   virtual sim::Result<> write(const std::string& path, std::uint64_t offset, sim::Bytes from) = 0;
   virtual sim::Result<> remove(const std::string& path) = 0;
+  // All files as they are now; null where that could not be had without copying them.  To be asked
+  // while these Files live.
+  virtual std::unique_ptr<RememberedFiles> remember() const { return nullptr; }
   // Names (not paths) of the directory's files, sorted.
   virtual std::vector<std::string> names() const = 0;
 };

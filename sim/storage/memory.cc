@@ -179,6 +179,27 @@ void MemoryFile::drop_pages(std::uint64_t first, std::uint64_t last) {
   last_leaf_ = nullptr;
 }
 
+bool MemoryFile::reads_as(const MemoryFile& other) const {
+  if (size_ != other.size_) return false;
+  static const Leaf kHole;
+  static constexpr std::array<std::byte, kPage> kZeroes{};
+  const auto same = [](const Leaf& left, const Leaf& right) {
+    for (std::uint64_t i = 0; i < kLeafPages; ++i) {
+      const std::byte *a = left.pages[i], *b = right.pages[i];
+      if (a == b) continue;
+      if (std::memcmp(a ? a : kZeroes.data(), b ? b : kZeroes.data(), kPage) != 0) return false;
+    }
+    return true;
+  };
+  for (const auto& [index, leaf] : leaves_) {
+    const auto its = other.leaves_.find(index);
+    if (!same(*leaf, its == other.leaves_.end() ? kHole : *its->second)) return false;
+  }
+  return std::ranges::all_of(other.leaves_, [&](const auto& its) {
+    return leaves_.contains(its.first) || same(kHole, *its.second);
+  });
+}
+
 void MemoryFile::read_now(std::uint64_t offset, MutableBytes into) const {
   while (!into.empty()) {
     const std::uint64_t within = offset % kPage;

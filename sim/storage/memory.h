@@ -45,6 +45,8 @@ class MemoryFile final : public Storage {
   // Another file with the same content.  They share their pages until one of them writes; both must
   // stay in the thread that made this one.
   std::shared_ptr<MemoryFile> copy() const;
+  // Whether both read the same, and are as long; quick for copies of which little was changed.
+  bool reads_as(const MemoryFile& other) const;
 
   // The same without a coroutine, for who knows that it is memory.  They cannot fail within
   // kMaxSize.

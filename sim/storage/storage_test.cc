@@ -319,7 +319,25 @@ TEST(MemoryFiles, CopiesDoNotSeeEachOthersChanges) {
     }
     for (std::size_t i = 0; i < files.size(); ++i)
       if (files[i]) ASSERT_EQ(content(*files[i]), models[i]) << "round " << round << " file " << i;
+    for (std::size_t i = 1; i < files.size(); ++i)
+      if (files[i] && files[i - 1])
+        ASSERT_EQ(files[i]->reads_as(*files[i - 1]), models[i] == models[i - 1]);
   }
+}
+
+TEST(MemoryFiles, FilesThatReadTheSame) {
+  MemoryFile file, other;
+  file.write_now(5000, bytes(3000, 1));
+  EXPECT_FALSE(file.reads_as(other));
+  const auto copy = file.copy();
+  EXPECT_TRUE(copy->reads_as(file));
+  file.write_now(1_MiB, bytes(10, 0));  // zeroes are data, and make it longer
+  EXPECT_FALSE(copy->reads_as(file));
+  copy->truncate_now(file.size());
+  EXPECT_TRUE(copy->reads_as(file));
+  EXPECT_TRUE(file.reads_as(*copy));
+  copy->write_now(7999, bytes(1, 2));
+  EXPECT_FALSE(file.reads_as(*copy));
 }
 
 TEST(MemoryFiles, WhatIsSeenIsWhatIsRead) {
