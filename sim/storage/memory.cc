@@ -318,12 +318,24 @@ Extent MemoryFile::extent_at(std::uint64_t offset) const {
   const std::uint64_t end = div_up(size_, kPage);
   const std::uint64_t first = offset / kPage;
   const bool data = page_at(first) != nullptr;
-  std::uint64_t page = first + 1;
-  while (page < end && (page_at(page) != nullptr) == data) {
-    ++page;
-    if (data || page % kLeafPages != 0) continue;
-    const auto next = leaves_.lower_bound(page / kLeafPages);  // a hole goes on to the next leaf
-    page = next == leaves_.end() ? end : std::max(page, next->first * kLeafPages);
+  std::uint64_t page = first;
+  auto leaf = leaves_.lower_bound(page / kLeafPages);
+  while (page < end) {
+    const std::uint64_t base = page / kLeafPages * kLeafPages;
+    if (leaf == leaves_.end() || leaf->first * kLeafPages > page) {  // a hole goes on to there
+      if (data) break;
+      page = leaf == leaves_.end() ? end : leaf->first * kLeafPages;
+      continue;
+    }
+    const Leaf& pages = *leaf->second;
+    std::uint64_t i = page - base;
+    if (data && pages.used == kLeafPages)
+      i = kLeafPages;
+    else
+      while (i < kLeafPages && (pages.pages[i] != nullptr) == data) ++i;
+    page = base + i;
+    if (i < kLeafPages) break;
+    ++leaf;
   }
   return {std::min(std::min(page, end) * kPage, size_) - offset, data};
 }

@@ -360,6 +360,33 @@ TEST(MemoryFiles, WhatIsSeenIsWhatIsRead) {
   }
 }
 
+TEST(MemoryFiles, ExtentsEndWhereTheKindChanges) {
+  Rng rng(9);
+  for (int round = 0; round < 30; ++round) {
+    MemoryFile file;
+    std::vector<bool> data(1000);
+    for (int change = 0; change < 12; ++change) {
+      const std::uint64_t first = rng.below(data.size());
+      const std::uint64_t count = 1 + rng.below(std::min<std::uint64_t>(data.size() - first, 300));
+      const bool fill = rng.chance({2, 3});
+      if (fill)
+        file.write_now(first * 4096, bytes(count * 4096, 1));
+      else
+        file.discard_now(first * 4096, count * 4096);
+      std::fill_n(data.begin() + static_cast<std::ptrdiff_t>(first), count, fill);
+    }
+    file.truncate_now(data.size() * 4096 - rng.below(4096));
+    for (std::uint64_t page = 0; page < data.size(); ++page) {
+      std::uint64_t end = page;
+      while (end < data.size() && data[end] == data[page]) ++end;
+      const Extent extent = file.extent_at(page * 4096 + 10);
+      ASSERT_EQ(extent.data, data[page]) << round << " page " << page;
+      ASSERT_EQ(extent.length, std::min(end * 4096, file.size()) - (page * 4096 + 10))
+          << round << " page " << page;
+    }
+  }
+}
+
 TEST(MemoryFiles, LargeFilesHoldWhatIsWritten) {
   MemoryFile file;
   auto piece = bytes(1_MiB, 0);
