@@ -111,7 +111,7 @@ static Result<> put_images(const Scenario& scenario, sim::storage::MemoryFiles& 
     bool is_transcript;
     std::map<std::string, std::shared_ptr<sim::storage::MemoryFile>> files;  // by path
   };
-  constexpr std::size_t kKept = 8;
+  constexpr std::size_t kKept = 2;
   thread_local std::deque<Made> kept;  // the newest first
   auto made = std::ranges::find_if(kept, [&](const Made& it) {
     return it.directory == directory && it.is_transcript == scenario.is_transcript() &&

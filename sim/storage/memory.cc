@@ -14,8 +14,8 @@ namespace sim::storage {
 
 // Pages are cut from chunks of anonymous memory and never given back to the system while a file or
 // the thread lives: a scenario's files reuse the pages of the last one's, which are warm.  What a
-// recycled page holds is left over from its last use.  After the first, chunks are large pages
-// where the system has them: large files then cost it fewer faults.
+// recycled page holds is left over from its last use.  After some, chunks are large pages where the
+// system has them: large files then cost it fewer faults.
 //
 // The first page of a chunk counts the users of each of its pages.
 class PageArena {
@@ -49,6 +49,7 @@ class PageArena {
   static constexpr std::size_t kPageSize = MemoryFile::kPageSize;
   static constexpr std::size_t kChunk = std::size_t{2} << 20;
   static constexpr std::size_t kMapping = std::size_t{64} << 20;  // of addresses, not of memory
+  static constexpr unsigned kSmallChunks = 8;
   static_assert(kChunk / kPageSize * sizeof(std::uint32_t) <= kPageSize);
 
   static std::uint32_t& users_of(std::byte* page) {
@@ -58,7 +59,7 @@ class PageArena {
 
   void grow() {
     if (next_ == nullptr || next_ + kChunk > end_) map();
-    if (grown_++ > 0) madvise(next_, kChunk, MADV_HUGEPAGE);
+    if (grown_++ >= kSmallChunks) madvise(next_, kChunk, MADV_HUGEPAGE);
     for (std::size_t at = kChunk - kPageSize; at > 0; at -= kPageSize) free_.push_back(next_ + at);
     next_ += kChunk;
   }
