@@ -106,7 +106,7 @@ class Node : public std::enable_shared_from_this<Node> {
   // an implicit node those of the node below.
   virtual Json open_options() const;
   // The bytes beneath this node, if it passes them on as they are (file, plain raw); else null.
-  virtual std::shared_ptr<storage::Storage> storage() const { return nullptr; }
+  virtual std::shared_ptr<storage::Storage> storage() { return nullptr; }
   virtual bool supports_backing() const { return false; }
   // File name and format that the image's own header gives for its backing file; empty if none.
   virtual std::string header_backing_file() const { return {}; }

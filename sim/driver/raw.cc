@@ -9,10 +9,29 @@
 #include "sim/block/chain.h"
 #include "sim/block/debugger.h"
 #include "sim/driver/open.h"
+#include "sim/storage/storage.h"
 
 namespace sim::driver {
 
 namespace {
+
+class RawNode;
+
+// The bytes beneath, as formats see them: what they write is also written to this node.
+class Passing final : public storage::Filter {
+ public:
+  Passing(std::shared_ptr<storage::Storage> next, RawNode& node)
+      : Filter(std::move(next)), node_(node) {}
+  Task<Result<>> write(std::uint64_t offset, Bytes from) override;
+  Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override;
+  Bytes view(std::uint64_t offset, std::uint64_t length) override {
+    return next().view(offset, length);
+  }
+  bool view_held() const override { return next().view_held(); }
+
+ private:
+  RawNode& node_;
+};
 
 class RawNode final : public block::Node {
  public:
@@ -29,11 +48,8 @@ class RawNode final : public block::Node {
   // It has the size that it has now, whatever becomes of its file.
   void keep_size() { kept_size_ = file()->size() - offset_; }
   bool is_whole() const { return offset_ == 0 && !size_; }
-  std::shared_ptr<storage::Storage> storage() const override {
-    if (!is_whole()) return nullptr;
-    passes_on_ = true;
-    return file()->storage();
-  }
+  std::shared_ptr<storage::Storage> storage() override;
+  using Node::note_write;
   std::string exact_filename() const override {
     return is_whole() && is_protocol(*file()) ? file()->exact_filename() : std::string();
   }
@@ -117,9 +133,26 @@ class RawNode final : public block::Node {
   std::uint64_t offset_;
   std::optional<std::uint64_t> size_;
   std::pair<std::uint64_t, std::optional<std::uint64_t>> before_;
-  std::uint64_t kept_size_ = 0;     // bytes
-  mutable bool passes_on_ = false;  // a format writes to the file past this node
+  std::uint64_t kept_size_ = 0;  // bytes
+  bool passes_on_ = false;       // a format writes to the file past this node
 };
+
+std::shared_ptr<storage::Storage> RawNode::storage() {
+  std::shared_ptr<storage::Storage> beneath = is_whole() ? file()->storage() : nullptr;
+  if (!beneath) return nullptr;
+  passes_on_ = true;
+  return std::make_shared<Passing>(std::move(beneath), *this);
+}
+
+Task<Result<>> Passing::write(std::uint64_t offset, Bytes from) {
+  node_.note_write(offset, from.size());
+  return next().write(offset, from);
+}
+
+Task<Result<>> Passing::write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) {
+  node_.note_write(offset, length);
+  return next().write_zeroes(offset, length, unmap);
+}
 
 Result<> check_stretch(const block::Node& file, std::uint64_t offset,
                        std::optional<std::uint64_t> size) {
