@@ -306,36 +306,41 @@ class Plugging {
     return address;
   }
 
+  Result<> check_is_free(const std::string& drive, const block::Backend* named) const {
+    if (named == nullptr || named->device == nullptr) return ok();
+    return generic(context_.connected_drives.contains(drive)
+                       ? fmt::format("Drive '{}' is already in use because it has been "
+                                     "automatically connected to another device (did you need "
+                                     "'if=none' in the drive options?)",
+                                     drive)
+                       : fmt::format("Drive '{}' is already in use by another device", drive));
+  }
+
   Result<> plug_disk() {
-    TRY(const std::string drive, properties_.text("drive"));
-    TRY(const bool share_rw, properties_.boolean("share-rw"));
+    // In the order in which QEMU sets them: that of its dictionary (measured, 5.2 to 11.1).
+    TRY(const auto bootindex, properties_.integer("bootindex"));
+    TRY(const bool removable, properties_.boolean("removable"));
+    TRY(const auto counts_invalid, properties_.one_of("account-invalid", kOnOffAuto, kAuto));
     TRY(const auto on_read, properties_.one_of("rerror", block::kOnErrorNames, kAutomatic));
     TRY(const auto on_write, properties_.one_of("werror", block::kOnErrorNames, kAutomatic));
-    TRY(const auto bootindex, properties_.integer("bootindex"));
     TRY(const auto counts_failed, properties_.one_of("account-failed", kOnOffAuto, kAuto));
-    TRY(const auto counts_invalid, properties_.one_of("account-invalid", kOnOffAuto, kAuto));
-    TRY(const bool removable, properties_.boolean("removable"));
+    TRY(const std::string drive, properties_.text("drive"));
+    block::Backend* const named = context_.graph.find_backend(drive);
+    TRY_OK(check_is_free(drive, named));
+    const block::NodePtr node = named != nullptr ? named->node() : context_.graph.find(drive);
+    if (!node && named == nullptr && !drive.empty())
+      return generic(fmt::format(
+          "Property '{}.drive' can't find value '{}'",
+          model_->model == device::Model::virtio_blk ? "virtio-blk-device" : model_->name, drive));
+    TRY(const bool share_rw, properties_.boolean("share-rw"));
     for (const auto& other : context_.devices)
       if (bootindex && *bootindex >= 0 && other->bootindex == bootindex)
         return generic(fmt::format("The bootindex {} has already been used", *bootindex));
     const bool is_cd = model_->model == device::Model::scsi_cd;
     if (drive.empty() && !is_cd) return generic("drive property not set");
-    block::Backend* const named = context_.graph.find_backend(drive);
-    if (named != nullptr && named->device != nullptr)
-      return generic(context_.connected_drives.contains(drive)
-                         ? fmt::format("Drive '{}' is already in use because it has been "
-                                       "automatically connected to another device (did you need "
-                                       "'if=none' in the drive options?)",
-                                       drive)
-                         : fmt::format("Drive '{}' is already in use by another device", drive));
-    const block::NodePtr node = named != nullptr ? named->node() : context_.graph.find(drive);
     if (node) look_at(context_, *node, "device_add");
     if (!node && named != nullptr && !is_cd)
       return generic("Device needs media, but drive is empty");
-    if (!node && named == nullptr && !drive.empty())
-      return generic(fmt::format(
-          "Property '{}.drive' can't find value '{}'",
-          model_->model == device::Model::virtio_blk ? "virtio-blk-device" : model_->name, drive));
     const bool read_only = is_cd || (node && node->read_only);
     const block::Permission permission = device::Disk::permission(read_only, share_rw, !is_cd);
     std::unique_ptr<device::Disk> disk;

@@ -204,7 +204,7 @@ void Mirror::clean(bool success) {
   if (to_replace_) to_replace_->unblock(replace_reason_);
   to_replace_.reset();
   if (dirty_) std::erase(settings_.source->bitmaps, dirty_);
-  drained_ = false;
+  release_guest();
   if (target_was_read_only_ && !success && (profile().commit_restores_base || !ran_))
     world().scheduler.spawn(make_read_only(graph(), settings_.target));
   filter_.reset();
@@ -515,10 +515,7 @@ Task<Result<>> Mirror::synchronise() {
     }
     if (dirty == 0 && ending) {
       if (!co_await flush_target()) continue;
-      if (dirty_->count() == 0) {
-        drained_ = true;  // until the job has ended
-        co_return ok();
-      }
+      if (dirty_->count() == 0 && co_await hold_guest()) co_return ok();
       continue;
     }
     if (is_ready() && !ending)
@@ -526,6 +523,23 @@ Task<Result<>> Mirror::synchronise() {
     else
       co_await keep_to_speed(delay);
   }
+}
+
+// From here on to the job's end the guest's requests wait, as nothing may change any more.  A job
+// that ends by itself does so before anybody could tell.
+Task<bool> Mirror::hold_guest() {
+  drained_ = true;
+  if (settings().auto_finalize) co_return true;
+  co_await graph().drain_begin(settings_.source);
+  holds_guest_ = true;
+  if (dirty_->count() == 0) co_return true;
+  release_guest();
+  co_return false;
+}
+
+void Mirror::release_guest() {
+  drained_ = false;
+  if (std::exchange(holds_guest_, false)) graph().drain_end(*settings_.source);
 }
 
 bool Mirror::overlaps_request(std::uint64_t offset, std::uint64_t bytes) const {

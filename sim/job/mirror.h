@@ -109,6 +109,7 @@ class Mirror final : public BlockJob {
   void end_guest_change(std::uint64_t offset, std::uint64_t bytes);
   void guest_change_was_not_copied() { actively_synced_ = false; }
   bool is_drained() const override { return drained_; }
+  bool drained_poll() const override { return !drained_ && BlockJob::drained_poll(); }
   // Whether there may be a job of its id: it is asked once the filter is there, as QEMU does.
   std::function<Result<>()> check_id;
   // Opens the backing file that a node's header names, and attaches it; given from outside.
@@ -122,6 +123,8 @@ class Mirror final : public BlockJob {
   Result<> do_complete() override;
   Result<> do_change(const std::string& copy_mode) override;
   bool refuses(Verb verb) const override;
+  Task<bool> hold_guest();
+  void release_guest();
   bool is_forced(bool force) const override { return force || !is_ready(); }
 
  private:
@@ -192,6 +195,7 @@ class Mirror final : public BlockJob {
   std::optional<Error> failure_;
   bool should_complete_ = false;
   bool drained_ = false;
+  bool holds_guest_ = false;  // by a drained section of the source
   bool frozen_ = false;
   bool target_was_read_only_ = false;
 };

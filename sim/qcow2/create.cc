@@ -110,7 +110,10 @@ Result<> complete(Header& header, const CreateOptions& options) {
 Task<Result<>> write_empty(storage::Storage& file, Header& header) {
   const Geometry geometry = header.geometry();
   CO_TRY(const std::vector<std::byte> bytes, serialise_header(header));
-  CO_TRY_OK(co_await file.write_zeroes(0, geometry.start_of(HostCluster{3}).value, false));
+  // The header's cluster, then the tables': who watches the file sees QEMU's two steps.
+  const std::uint64_t tables_at = geometry.start_of(HostCluster{1}).value;
+  CO_TRY_OK(co_await file.write_zeroes(0, tables_at, false));
+  CO_TRY_OK(co_await file.write_zeroes(tables_at, 2 * tables_at, false));
   std::array<std::byte, 8> entry{};
   store_be(MutableBytes(entry), 0, geometry.start_of(HostCluster{2}).value);
   CO_TRY_OK(co_await file.write(header.refcount_table_offset.value, entry));

@@ -247,7 +247,7 @@ Task<void> start_accounted(block::Backend& backend, Verb verb, Range range, std:
   const auto ended = std::make_shared<bool>(false);
   Task<void> request = print_accounted(backend, std::move(verb), range, output, ended);
   const block::NodePtr node = backend.node();
-  if (!node || debugger_beneath(*node) == nullptr) {
+  if (!backend.is_drained() && (!node || debugger_beneath(*node) == nullptr)) {
     co_await std::move(request);
     co_return;
   }
