@@ -211,6 +211,7 @@ class Drawing {
     if (one_in(2)) arguments["base-node"] = node();
     if (one_in(8)) arguments["backing-file"] = node();
     if (one_in(4)) arguments["filter-node-name"] = "flt";
+    note_mirror(arguments);
     step("block-commit", std::move(arguments));
   }
 
@@ -226,7 +227,14 @@ class Drawing {
     if (one_in(8)) arguments["replaces"] = node();
     if (one_in(4)) arguments["filter-node-name"] = "flt";
     if (one_in(8)) arguments["on-source-error"] = any_of({"report", "ignore", "stop", "enospc"});
+    note_mirror(arguments);
     step("blockdev-mirror", std::move(arguments));
+  }
+
+  // While it waits to be finalized it holds the guest's requests (scenarios/qmp/jobs/
+  // pending-mirror-guest.json): one that the monitor waits for would be the end.
+  void note_mirror(const Json& arguments) {
+    holds_guest_ = holds_guest_ || !arguments.value("auto-finalize", true);
   }
 
   Json backup_arguments() {
@@ -376,10 +384,14 @@ class Drawing {
   void guest() {
     const std::uint64_t offset = rng_.below(256) * 4_KiB;
     const std::string what =
-        any_of({fmt::format("write -P {} {} 4k", 10 + rng_.below(5), offset),
-                fmt::format("write -P {} {} 64k", 10 + rng_.below(5), offset),
-                fmt::format("write -z {} 64k", offset), fmt::format("discard {} 64k", offset),
-                fmt::format("read -P 0 {} 4k", offset), std::string("flush")});
+        holds_guest_
+            ? any_of({fmt::format("aio_write -q -P {} {} 4k", 10 + rng_.below(5), offset),
+                      fmt::format("aio_write -q -z {} 64k", offset),
+                      fmt::format("aio_read -q {} 64k", offset)})
+            : any_of({fmt::format("write -P {} {} 4k", 10 + rng_.below(5), offset),
+                      fmt::format("write -P {} {} 64k", 10 + rng_.below(5), offset),
+                      fmt::format("write -z {} 64k", offset), fmt::format("discard {} 64k", offset),
+                      fmt::format("read -P 0 {} 4k", offset), std::string("flush")});
     drawn_.steps.push_back({"human-monitor-command",
                             {{"command-line", fmt::format("qemu-io -d {} \"{}\"", kDevice, what)}},
                             std::nullopt});
@@ -389,6 +401,7 @@ class Drawing {
   QmpCase drawn_;
   std::string top_;
   std::vector<std::string> nodes_;
+  bool holds_guest_ = false;
 };
 
 }  // namespace
