@@ -155,6 +155,17 @@ class Properties {
     return std::optional<std::int64_t>(number);
   }
 
+  // The one number that is signed; text is none where properties are typed (measured, 5.2 to 11.1).
+  Result<std::optional<std::int64_t>> bootindex() const {
+    constexpr const char* kName = "bootindex";
+    if (typed_ && has(kName) && arguments_[kName].is_string())
+      return generic("Invalid parameter type for 'bootindex', expected: integer");
+    auto number = integer(kName);
+    if (!number && !profile_.device_integers_are_signed)
+      return generic("Parameter 'bootindex' expects int64");
+    return number;
+  }
+
   template <class T, std::size_t n>
   Result<T> one_of(const char* name, const std::array<std::string_view, n>& names,
                    T otherwise) const {
@@ -318,7 +329,7 @@ class Plugging {
 
   Result<> plug_disk() {
     // In the order in which QEMU sets them: that of its dictionary (measured, 5.2 to 11.1).
-    TRY(const auto bootindex, properties_.integer("bootindex"));
+    TRY(const auto bootindex, properties_.bootindex());
     TRY(const bool removable, properties_.boolean("removable"));
     TRY(const auto counts_invalid, properties_.one_of("account-invalid", kOnOffAuto, kAuto));
     TRY(const auto on_read, properties_.one_of("rerror", block::kOnErrorNames, kAutomatic));
