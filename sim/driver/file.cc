@@ -53,7 +53,9 @@ class FileNode final : public block::Node {
   std::uint64_t request_alignment() const override { return cache_direct ? 4096 : 1; }
   std::string exact_filename() const override { return path_; }
   Json open_options() const override { return {{"driver", "file"}, {"filename", path_}}; }
-  std::shared_ptr<storage::Storage> storage() override { return watched_; }
+  std::shared_ptr<storage::Storage> storage() override {
+    return detect_zeroes == block::DetectZeroes::off ? watched_ : nullptr;
+  }
   using Node::note_write;
   Task<Result<>> discard_bytes(storage::Storage& in, std::uint64_t offset, std::uint64_t length) {
     Result<> done = co_await in.discard(offset, length);

@@ -138,7 +138,8 @@ class RawNode final : public block::Node {
 };
 
 std::shared_ptr<storage::Storage> RawNode::storage() {
-  std::shared_ptr<storage::Storage> beneath = is_whole() ? file()->storage() : nullptr;
+  const bool passes_all = is_whole() && detect_zeroes == block::DetectZeroes::off;
+  std::shared_ptr<storage::Storage> beneath = passes_all ? file()->storage() : nullptr;
   if (!beneath) return nullptr;
   passes_on_ = true;
   return std::make_shared<Passing>(std::move(beneath), *this);
