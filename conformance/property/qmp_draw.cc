@@ -66,6 +66,7 @@ class Drawing {
     top_ = kChain[depth - 1];
     drawn_.images.push_back(image("dst", one_in(5) ? size / 2 : size));
     drawn_.images.push_back(image("raw", size));
+    has_room_ = size >= 512_KiB;
     for (const Image& made : drawn_.images) nodes_.push_back(made.name);
     nodes_.insert(nodes_.end(), {"flt", "nope"});
   }
@@ -367,9 +368,9 @@ class Drawing {
         return step("block-set-write-threshold",
                     {{"node-name", node()}, {"write-threshold", any_of({0, 4096, 700000})}});
       case 4: {
-        // Not into a qcow2 node: what QEMU writes there beyond its end is not simulated.
+        // Only where the metadata has room: what QEMU writes beyond a node's end is not simulated.
         Json options = {{"driver", "qcow2"},
-                        {"file", one_in(6) ? "nope" : "raw"},
+                        {"file", one_in(6) || !has_room_ ? "nope" : "raw"},
                         {"size", any_of({65536, 1048576, 1000})}};
         if (one_in(4)) options["backing-file"] = "${dir}/" + node();
         if (one_in(6)) options["cluster-size"] = any_of({4096, 65536, 100});
@@ -402,6 +403,7 @@ class Drawing {
   std::string top_;
   std::vector<std::string> nodes_;
   bool holds_guest_ = false;
+  bool has_room_ = false;
 };
 
 }  // namespace
