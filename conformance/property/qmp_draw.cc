@@ -127,6 +127,7 @@ class Drawing {
     Json arguments = {
         {"driver", "virtio-blk-pci"}, {"id", "d"}, {"drive", one_in(5) ? any_of(nodes_) : top_}};
     if (one_in(6)) arguments["share-rw"] = true;
+    has_device_ = has_device_ || arguments["drive"] == "raw";
     step("device_add", std::move(arguments));
   }
 
@@ -368,9 +369,10 @@ class Drawing {
         return step("block-set-write-threshold",
                     {{"node-name", node()}, {"write-threshold", any_of({0, 4096, 700000})}});
       case 4: {
-        // Only where the metadata has room: what QEMU writes beyond a node's end is not simulated.
+        // Only where the metadata has room, and beside no device: what QEMU writes beyond a node's
+        // end, and what it says when it opens what it has made, is not simulated.
         Json options = {{"driver", "qcow2"},
-                        {"file", one_in(6) || !has_room_ ? "nope" : "raw"},
+                        {"file", one_in(6) || !has_room_ || has_device_ ? "nope" : "raw"},
                         {"size", any_of({65536, 1048576, 1000})}};
         if (one_in(4)) options["backing-file"] = "${dir}/" + node();
         if (one_in(6)) options["cluster-size"] = any_of({4096, 65536, 100});
@@ -404,6 +406,7 @@ class Drawing {
   std::vector<std::string> nodes_;
   bool holds_guest_ = false;
   bool has_room_ = false;
+  bool has_device_ = false;  // on "raw"
 };
 
 }  // namespace

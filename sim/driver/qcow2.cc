@@ -153,8 +153,15 @@ class Qcow2Node final : public block::Node {
   }
 
   std::optional<std::string_view> reopen_options() const override { return kQcow2ReopenOptions; }
-  Result<> check_reopen(const Json& wanted, bool /*writable*/) const override {
-    return check_qcow2_options(wanted, image_->header(), graph().profile());
+  Result<> check_reopen(const Json& wanted, bool writable) const override {
+    TRY_OK(check_qcow2_options(wanted, image_->header(), graph().profile()));
+    // Bitmaps are stored before an image becomes read-only, even if it is already.
+    const bool stores = std::ranges::any_of(bitmaps, [](const auto& bitmap) {
+      return bitmap->persistent && !bitmap->read_only && !bitmap->inconsistent;
+    });
+    if (!writable && !image_->writable() && stores)
+      return Error{ErrorClass::generic, "No write access"};
+    return ok();
   }
   // The same image, opened anew.  Nothing else uses it meanwhile: the node is drained.
   Task<Result<>> prepare_reopen(Json options, bool writable) override {
