@@ -84,7 +84,7 @@ bool drains_filter_that_goes(const Context& context, const Json& actions, std::s
         !context.graph.find_device_or_node(data["target"].get<std::string>()))
       continue;
     for (std::size_t k = 0; k < i; ++k)
-      if (is_backup(k) && actions[k]["data"].value("filter-node-name", "") == data["device"])
+      if (is_backup(k) && actions[k]["data"].value("filter-node-name", Json()) == data["device"])
         return true;
   }
   return false;
