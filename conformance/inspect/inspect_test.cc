@@ -358,5 +358,72 @@ TEST(Inspect, ReadsNotMuchMoreThanWhatIsAllocated) {
   EXPECT_LT(files.bytes_read / kRounds, 28 * kCluster + 4 * (2 * kCluster + 8192));
 }
 
+// The same bytes, shown in other pieces, zeroes as holes.
+class InPieces final : public Files {
+ public:
+  InPieces(const MemoryFiles& files, std::uint64_t piece) : files_(files), piece_(piece) {}
+  std::string directory() const override { return files_.directory(); }
+  std::optional<std::uint64_t> size(const std::string& path) const override {
+    return files_.size(path);
+  }
+  sim::Result<> read(const std::string& path, std::uint64_t offset,
+                     sim::MutableBytes into) const override {
+    return files_.read(path, offset, into);
+  }
+  sim::Result<> visit(const std::string& path, std::uint64_t offset, std::uint64_t length,
+                      const See& see) const override {
+    for (const std::uint64_t end = offset + length; offset < end; offset += piece_) {
+      std::vector<std::byte> bytes(std::min(piece_, end - offset));
+      TRY_OK(read(path, offset, bytes));
+      see(bytes.size(), sim::all_zero(bytes) ? sim::Bytes() : sim::Bytes(bytes));
+    }
+    return sim::ok();
+  }
+  sim::Result<> create(const std::string&, std::uint64_t) override { return sim::os_error(EROFS); }
+  sim::Result<> write(const std::string&, std::uint64_t, sim::Bytes) override {
+    return sim::os_error(EROFS);
+  }
+  sim::Result<> remove(const std::string&) override { return sim::os_error(EROFS); }
+  std::vector<std::string> names() const override { return files_.names(); }
+
+ private:
+  const MemoryFiles& files_;
+  std::uint64_t piece_;
+};
+
+TEST(Digest, IsOfTheBytesHoweverTheyLie) {
+  MemoryFiles files;
+  std::vector<std::byte>& bytes = files.files["/d/f"];
+  bytes.resize(150'000);
+  for (std::size_t i = 20'000; i < 90'000; ++i) bytes[i] = static_cast<std::byte>(i * i % 251);
+  const std::vector<FileRange> hidden = {{.offset = 25'000, .length = 3}, {40'959, 5'000}};
+  for (const std::uint64_t piece : {512, 1536, 4096, 12'288, 200'192}) {
+    const InPieces other(files, piece);
+    EXPECT_EQ(*digest(files, "/d/f"), *digest(other, "/d/f")) << piece;
+    EXPECT_EQ(*digest(files, "/d/f", hidden), *digest(other, "/d/f", hidden)) << piece;
+  }
+}
+
+TEST(Digest, TellsWhatDiffers) {
+  MemoryFiles files;
+  std::vector<std::byte>& bytes = files.files["/d/f"];
+  bytes.resize(20'000);
+  for (std::size_t i = 0; i < 8192; ++i) bytes[i] = i < 4096 ? std::byte{1} : std::byte{2};
+  const std::vector<FileRange> hidden = {{.offset = 5000, .length = 10}};
+  const std::uint64_t before = *digest(files, "/d/f");
+  const std::uint64_t partly = *digest(files, "/d/f", hidden);
+  for (const std::size_t at : {0UZ, 4095UZ, 4096UZ, 5005UZ, 12'288UZ, 19'999UZ}) {
+    bytes[at] ^= std::byte{0x40};
+    EXPECT_NE(*digest(files, "/d/f"), before) << at;
+    EXPECT_EQ(*digest(files, "/d/f", hidden) == partly, at == 5005) << at;
+    bytes[at] ^= std::byte{0x40};
+  }
+  std::swap_ranges(bytes.begin(), bytes.begin() + 4096, bytes.begin() + 4096);
+  EXPECT_NE(*digest(files, "/d/f"), before) << "blocks changed places";
+  std::swap_ranges(bytes.begin(), bytes.begin() + 4096, bytes.begin() + 4096);
+  bytes.resize(20'001);
+  EXPECT_NE(*digest(files, "/d/f"), before) << "longer by a zero";
+}
+
 }  // namespace
 }  // namespace conformance::inspect

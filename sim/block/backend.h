@@ -99,7 +99,7 @@ class Backend final : public User {
   void drained_begin() override;
   void drained_end() override;
   bool is_busy() const override { return in_flight_ > 0; }
-  // Requests wait, unless it does not queue them (`queues_requests`).
+  // True: requests wait, if this backend queues them at all (`queues_requests`).
   bool is_drained() const { return quiet_ > 0; }
 
   Device* device = nullptr;  // outlives its use of the backend

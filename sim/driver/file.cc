@@ -6,6 +6,7 @@
 #include <array>
 
 #include "sim/block/backend.h"
+#include "sim/driver/node_storage.h"
 #include "sim/driver/open.h"
 #include "sim/storage/file.h"
 #include "sim/storage/storage.h"
@@ -16,19 +17,15 @@ namespace {
 
 class FileNode;
 
-// A format's way to the bytes, past the node: it is told what is written.
-class Watched final : public storage::Filter {
+// What is written is told to the node, which keeps the length and counts discards.
+class Watched final : public PastNode {
  public:
   Watched(std::shared_ptr<storage::Storage> next, FileNode& node)
-      : Filter(std::move(next)), node_(node) {}
+      : PastNode(std::move(next)), node_(node) {}
   Task<Result<>> write(std::uint64_t offset, Bytes from) override;
   Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override;
   Task<Result<>> discard(std::uint64_t offset, std::uint64_t length) override;
   Task<Result<>> truncate(std::uint64_t size) override;
-  Bytes view(std::uint64_t offset, std::uint64_t length) override {
-    return next().view(offset, length);
-  }
-  bool view_held() const override { return next().view_held(); }
 
  private:
   FileNode& node_;

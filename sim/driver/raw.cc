@@ -8,8 +8,8 @@
 
 #include "sim/block/chain.h"
 #include "sim/block/debugger.h"
+#include "sim/driver/node_storage.h"
 #include "sim/driver/open.h"
-#include "sim/storage/storage.h"
 
 namespace sim::driver {
 
@@ -17,17 +17,13 @@ namespace {
 
 class RawNode;
 
-// The bytes beneath, as formats see them: what they write is also written to this node.
-class Passing final : public storage::Filter {
+// The bytes beneath: what is written there is written to this node as well.
+class Passing final : public PastNode {
  public:
   Passing(std::shared_ptr<storage::Storage> next, RawNode& node)
-      : Filter(std::move(next)), node_(node) {}
+      : PastNode(std::move(next)), node_(node) {}
   Task<Result<>> write(std::uint64_t offset, Bytes from) override;
   Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length, bool unmap) override;
-  Bytes view(std::uint64_t offset, std::uint64_t length) override {
-    return next().view(offset, length);
-  }
-  bool view_held() const override { return next().view_held(); }
 
  private:
   RawNode& node_;

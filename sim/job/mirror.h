@@ -123,11 +123,11 @@ class Mirror final : public BlockJob {
   Result<> do_complete() override;
   Result<> do_change(const std::string& copy_mode) override;
   bool refuses(Verb verb) const override;
-  Task<bool> hold_guest();
-  void release_guest();
   bool is_forced(bool force) const override { return force || !is_ready(); }
 
  private:
+  Task<bool> hold_guest();
+  void release_guest();
   enum class Method : std::uint8_t { copy, zero, discard };
   struct Request {
     std::uint64_t offset;
