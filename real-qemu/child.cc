@@ -15,6 +15,10 @@
 #include <boost/process.hpp>
 #include <boost/process/extend.hpp>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
 
 #include "real-qemu/descriptor.h"
 
@@ -69,6 +73,24 @@ Child::~Child() {
 }
 
 int Child::pid() const { return state_->child.id(); }
+
+bool Child::is_at_work() const {
+  namespace fs = std::filesystem;
+  const std::string own = std::to_string(pid());
+  std::error_code ended;  // a thread may end while we look: it works no more
+  for (fs::directory_iterator it("/proc/" + own + "/task", ended), end; !ended && it != end;
+       it.increment(ended)) {
+    if (it->path().filename() == own) continue;
+    std::ifstream stat(it->path() / "stat");
+    const std::string line(std::istreambuf_iterator<char>(stat), {});
+    // "TID (NAME) STATE …", and the name may hold anything.
+    const auto name_end = line.rfind(") ");
+    if (name_end == std::string::npos || name_end + 2 >= line.size()) continue;
+    const char state = line[name_end + 2];
+    if (state == 'R' || state == 'D') return true;
+  }
+  return false;
+}
 
 bool Child::ended_within(std::chrono::milliseconds limit) {
   const auto deadline = Clock::now() + limit;

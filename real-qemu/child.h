@@ -30,6 +30,9 @@ class Child {
   Child& operator=(Child&&) noexcept;
 
   int pid() const;
+  // Whether one of its threads other than the first wants a processor or waits for a disk (states R
+  // and D of proc(5)): QEMU's requests to files are made by such threads.
+  bool is_at_work() const;
   // Waits for its end.
   bool ended_within(std::chrono::milliseconds limit);
   void kill();

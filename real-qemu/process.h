@@ -66,6 +66,7 @@ class Process final : public conformance::Hypervisor {
   // Its private directory.
   const std::string& directory() const { return directory_.path(); }
   int pid() const { return child_->pid(); }
+  bool is_at_work() const { return child_->is_at_work(); }
 
  private:
   Process(const ProcessOptions& options, PrivateDirectory directory, Console console,

@@ -102,6 +102,30 @@ TEST_F(ProcessTest, AfterQuitThereAreNoMoreEvents) {
   EXPECT_FALSE(*event);
 }
 
+// A thread of QEMU's fills the file while its monitor answers.
+TEST_F(ProcessTest, IsAtWorkWhileARequestToAFileIsUnderWay) {
+  auto started = Process::start(options(locate("qemu", {})->program));
+  ASSERT_TRUE(started) << started.error().detail;
+  Process& qemu = **started;
+  const std::string file = place_.path() + "/file";
+  std::ofstream(file).close();
+  const Json create = {
+      {"driver", "file"}, {"filename", file}, {"size", 64 << 20}, {"preallocation", "full"}};
+  ASSERT_TRUE(qemu.execute("blockdev-create", {{"job-id", "j"}, {"options", create}}));
+  bool worked = false;
+  for (std::string status; status != "concluded";) {
+    auto jobs = qemu.execute("query-jobs", {});
+    ASSERT_TRUE(jobs) << jobs.error().detail;
+    status = (*jobs)["return"][0]["status"];
+    worked = worked || qemu.is_at_work();
+  }
+  EXPECT_TRUE(worked);
+  const auto limit = std::chrono::steady_clock::now() + milliseconds(20'000);
+  bool works = true;
+  while (works && std::chrono::steady_clock::now() < limit) works = qemu.is_at_work();
+  EXPECT_FALSE(works);
+}
+
 // What the emulator prints arrives with the answer, and only once.
 TEST_F(ProcessTest, QemuIoAnswersWithWhatItPrinted) {
   auto started = Process::start(options(locate("qemu", {})->program));

@@ -41,6 +41,7 @@ class QemuTarget::QemuSession final : public conformance::Session, conformance::
   std::optional<std::string> inject(const conformance::FileFault& /*fault*/) override {
     return "a real QEMU fails requests only on nodes that were opened with blkdebug";
   }
+  bool is_at_work() const override { return target_.process_->is_at_work(); }
   Outcome<void> end() override {
     reusable_ = false;
     return target_.process_->quit();

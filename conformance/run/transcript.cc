@@ -25,7 +25,8 @@ constexpr milliseconds kPatience{60'000};
 constexpr std::string_view kWithTimes = ", with snapshots' times ";
 
 // So many equal answers to query-jobs in a row make rest: more if a job is running, which may be
-// about to go on.
+// about to go on, and none of them counts while the target works on requests: on a slow disk one
+// write outlasts any number of answers.
 constexpr unsigned kSameAnswers = 3, kSameAnswersOfRunning = 100;
 
 class Recorder {
@@ -146,7 +147,7 @@ class Recorder {
       // A simulator has done all that needs no time before it answers.
       if (session_.is_simulated()) break;
       wanted = runs ? kSameAnswersOfRunning : kSameAnswers;
-      same = *jobs == before ? same + 1 : 0;
+      same = *jobs == before && !(runs && session_.is_at_work()) ? same + 1 : 0;
       before = *jobs;
     }
     take_events();

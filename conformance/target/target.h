@@ -32,6 +32,9 @@ class Session {
   virtual Files& files() = 0;
   // It crashes where its release is known to: that is no divergence by itself.
   virtual bool is_simulated() const { return false; }
+  // Whether it works on requests at this moment, apart from its monitor: a job whose answers do not
+  // change is at rest only if not.  False where the target cannot tell.
+  virtual bool is_at_work() const { return false; }
   // One number for everything that happened; 0 where the target cannot tell (real QEMU).
   virtual std::uint64_t trace_hash() const { return 0; }
 

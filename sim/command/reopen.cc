@@ -268,15 +268,80 @@ Task<Result<>> reopen_drained(Context& context, Json all) {
   co_return co_await context.graph.reopen(std::move(wanted));
 }
 
-Task<Result<Json>> reopen(Context& context, Json all) {
-  std::vector<NodePtr> drained;
-  for (const Json& options : all)
-    if (NodePtr node = context.graph.find(options.value("node-name", ""))) {
-      co_await context.graph.drain_begin(node);
-      drained.push_back(std::move(node));
+// The drained sections of the command: of each node, and where the release does that, of all that
+// is below each of its children.
+class Drained {
+ public:
+  explicit Drained(Context& context) : context_(context) {}
+
+  Task<void> begin(NodePtr node) {
+    co_await drain({node, nullptr, {node}});
+    co_await begin_below(std::move(node));
+  }
+  // After the reopening.  A child that it has lost leaves its section, and whom that held goes on,
+  // before one that it got comes into its own.
+  Task<void> follow(const NodePtr& node) {
+    for (auto it = sections_.begin(); it != sections_.end();) {
+      const bool left = it->parent == node && it->child && !is_child(*node, it->child);
+      if (left) end(*it);
+      it = left ? sections_.erase(it) : it + 1;
     }
+    co_await begin_below(node);
+  }
+  void end() {
+    for (const Section& section : std::exchange(sections_, {})) end(section);
+  }
+
+ private:
+  struct Section {
+    NodePtr parent;
+    NodePtr child;  // null: the section of the parent itself
+    std::vector<NodePtr> nodes;
+  };
+
+  static bool is_child(const block::Node& node, const NodePtr& child) {
+    return std::ranges::any_of(node.children(),
+                               [&](const auto& edge) { return edge->node() == child; });
+  }
+  static void collect(const NodePtr& node, std::vector<NodePtr>& into) {
+    into.push_back(node);
+    for (const block::EdgePtr& child : node->children()) collect(child->node(), into);
+  }
+  // Of the children that have none yet.
+  Task<void> begin_below(NodePtr node) {
+    if (!context_.profile.reopen_drains_below) co_return;
+    std::vector<Section> wanted;
+    for (const block::EdgePtr& edge : node->children()) {
+      const bool has_one = std::ranges::any_of(sections_, [&](const Section& it) {
+        return it.parent == node && it.child == edge->node();
+      });
+      if (has_one) continue;
+      wanted.push_back({node, edge->node(), {}});
+      collect(edge->node(), wanted.back().nodes);
+    }
+    for (Section& section : wanted) co_await drain(std::move(section));
+  }
+  Task<void> drain(Section section) {
+    for (const NodePtr& node : section.nodes) co_await context_.graph.drain_begin(node);
+    sections_.push_back(std::move(section));
+  }
+  void end(const Section& section) {
+    for (const NodePtr& node : section.nodes) context_.graph.drain_end(*node);
+  }
+
+  Context& context_;
+  std::vector<Section> sections_;
+};
+
+Task<Result<Json>> reopen(Context& context, Json all) {
+  std::vector<NodePtr> named;
+  for (const Json& options : all)
+    if (NodePtr node = context.graph.find(options.value("node-name", ""))) named.push_back(node);
+  Drained drained(context);
+  for (const NodePtr& node : named) co_await drained.begin(node);
   const Result<> done = co_await reopen_drained(context, std::move(all));
-  for (const NodePtr& node : drained) context.graph.drain_end(*node);
+  for (const NodePtr& node : named) co_await drained.follow(node);
+  drained.end();
   if (!done) co_return done.error();
   co_return Json::object();
 }

@@ -138,6 +138,9 @@ struct Profile {
   unsigned raw_drains_its_file = 0;
   // So does a device that is refused its node for want of permissions (7.2; later the same).
   bool refused_device_drains = false;
+  // blockdev-reopen drains all that is below its node, before and after, and with it whoever else
+  // uses that (5.2 and 7.2).
+  bool reopen_drains_below = false;
   // A SCSI disk whose node an iothread serves goes to its adapter's, and is refused if another
   // device uses the node; 5.2 aborts if none does.  From 10.0 it stays where its node is.
   enum class DisksMove : std::uint8_t { aborting, yes, never };
@@ -280,6 +283,7 @@ inline constexpr std::array kProfiles = {
             .merge_of_nothing_crashes = false,
             .overlay_node_name_has_hyphen = false,
             .has_copy_before_write = false,
+            .reopen_drains_below = true,
             .scsi_disks_move = Profile::DisksMove::aborting,
             .refused_stream_crashes = true,
             .backup_copies_by_cluster = true,
@@ -316,6 +320,7 @@ inline constexpr std::array kProfiles = {
             .concluded_stream_filter_is_hollow = true,
             .raw_drains_its_file = 2,
             .refused_device_drains = true,
+            .reopen_drains_below = true,
             .scsi_disks_move = Profile::DisksMove::yes,
             .device_integers_are_signed = true,
             .bad_size_says_range = false,
