@@ -33,7 +33,7 @@ DomainResult<void> Domain::block_rebase(const std::string& disk,
   }
   if ((flags & ~kSupported) != 0)
     return errors::unsupported_flags(flags & ~kSupported, "qemuDomainBlockRebase");
-  if ((flags & kRebaseCopy) == 0) return pull(disk, base, flags);
+  if ((flags & kRebaseCopy) == 0) return rebase(disk, base, bandwidth, flags);
 
   if ((flags & kRebaseBandwidthBytes) == 0) {
     if (bandwidth > errors::kMaxBandwidth >> 20) return errors::bandwidth_overflow();
@@ -50,22 +50,12 @@ DomainResult<void> Domain::block_rebase(const std::string& disk,
                      .block_device = (flags & kRebaseCopyDev) != 0});
 }
 
-DomainResult<void> Domain::pull(const std::string& disk, const std::optional<std::string>& base,
-                                std::uint32_t flags) {
-  if ((flags & kRebaseRelative) != 0 && !base) return errors::relative_without_base();
-  if (auto taken = take_events(); !taken) return taken;
-  auto found = find(disk);
-  if (!found) return std::unexpected(std::move(found).error());
-  if ((*found)->job) return errors::copy_active((*found)->target);
-  return errors::not_in_this_version("blockRebase without COPY (pull)");
-}
-
 DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
   if (auto taken = take_events(); !taken) return taken;
   auto found = find(name);
   if (!found) return std::unexpected(std::move(found).error());
   Disk& disk = **found;
-  if (disk.job) return errors::copy_active(disk.target);
+  if (disk.job) return errors::job_active(disk.target, disk.job->mirrors());
   if (persistent_) return errors::not_transient();
 
   // With nothing beneath, a shallow copy is a full one.
@@ -122,7 +112,7 @@ DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
 
   auto opened = request.reuse ? open_image(*mirror) : create_image(disk, request, *mirror);
   if (!opened) return opened;
-  CopyJob job;
+  Job job;
   job.id = "copy-" + disk.target + "-" + disk.source->format_node();
   job.shallow = request.shallow;
   job.reuse = request.reuse;

@@ -1,6 +1,7 @@
-// The life of a copy after its start: events, abort, pivot, speed, progress.
+// The life of a job after its start: events, abort, pivot, speed, progress.
 
 #include <utility>
+#include <vector>
 
 #include "conformance/domain/domain.h"
 #include "conformance/domain/errors.h"
@@ -40,7 +41,7 @@ DomainResult<void> Domain::block_job_abort(const std::string& name, std::uint32_
   if (!found) return std::unexpected(std::move(found).error());
   Disk& disk = **found;
   if (!disk.job) return errors::no_job(disk.target);
-  CopyJob& job = *disk.job;
+  Job& job = *disk.job;
   if (job.state == JobState::aborting || job.state == JobState::pivoting)
     return errors::job_being_ended(disk.target);
 
@@ -61,9 +62,9 @@ DomainResult<void> Domain::block_job_abort(const std::string& name, std::uint32_
   return {};
 }
 
-DomainResult<void> Domain::pivot(CopyJob& job) {
+DomainResult<void> Domain::pivot(Job& job) {
   if (job.state != JobState::ready) return errors::not_ready(job.id);
-  Source& mirror = *job.mirror;
+  Source& mirror = job.target();
   // The chain that the reused image's header names is hung under the running mirror only now.
   if (job.shallow && job.reuse && mirror.beneath) {
     auto hung = attach_chain(*mirror.beneath, true);
@@ -123,7 +124,7 @@ DomainResult<std::optional<BlockJobInfo>> Domain::block_job_info(const std::stri
   if (!jobs) return std::unexpected(std::move(jobs).error());
   for (const Json& job : *jobs) {
     if (!reply::is(job, "device", (*found)->job->id)) continue;
-    BlockJobInfo info{.type = "COPY",
+    BlockJobInfo info{.type = (*found)->job->type(),
                       .bandwidth = reply::number(job, "speed"),
                       .cur = reply::number(job, "offset"),
                       .end = reply::number(job, "len")};
@@ -197,7 +198,7 @@ DomainResult<void> Domain::handle(const Event& event) {
     // A drain makes a ready job blink, and an ending one is ready no more.
     if (status == "ready" && disk.job->state == JobState::running) {
       disk.job->state = JobState::ready;
-      emit(disk, "READY");
+      emit(disk, disk.job->type(), "READY");
     }
     return {};
   }
@@ -207,24 +208,41 @@ DomainResult<void> Domain::handle(const Event& event) {
 DomainResult<void> Domain::conclude(Disk& disk) {
   auto end = dismiss(disk.job->id);
   if (!end) return std::unexpected(std::move(end).error());
-  const JobState state = disk.job->state;
-  DomainResult<void> done;
-  if (state == JobState::pivoting && !end->failed) {
-    done = take_over(disk);
-  } else {
-    done = detach(*disk.job->mirror);
-    // Nodes that a pivot hung beneath it.
-    if (done && disk.job->mirror->beneath) done = detach_chain(*disk.job->mirror->beneath);
-  }
-  if (!done) return done;
   // An aborted job that was ready ends without an error, and was aborted nevertheless.
-  const std::string_view status = state == JobState::aborting ? "CANCELED"
-                                  : end->failed               ? "FAILED"
-                                                              : "COMPLETED";
+  const bool aborted = disk.job->state == JobState::aborting;
+  const bool succeeded =
+      !end->failed && (disk.job->mirrors() ? disk.job->state == JobState::pivoting : !aborted);
+  if (auto done = succeeded ? succeed(disk) : come_to_nothing(*disk.job); !done) return done;
+  const std::string_view type = disk.job->type();
+  const std::string_view status = aborted ? "CANCELED" : end->failed ? "FAILED" : "COMPLETED";
   disk.job.reset();
   disk.last_end = *std::move(end);
-  emit(disk, status);
+  emit(disk, type, status);
   return {};
+}
+
+DomainResult<void> Domain::succeed(Disk& disk) {
+  const Job& job = *disk.job;
+  auto nodes = execute("query-named-block-nodes", {{"flat", true}});
+  if (!nodes && std::holds_alternative<TargetFailure>(nodes.error()))
+    return std::unexpected(std::move(nodes).error());
+  if (job.mirrors() && nodes && lists_bitmap(*nodes, job.target().format_node())) {
+    auto removed = execute_ignoring(
+        "transaction", transaction("block-dirty-bitmap-remove",
+                                   {{"node", job.target().format_node()}, {"name", kBitmap}}));
+    if (!removed) return removed;
+  }
+  return job.kind == JobKind::copy ? take_over(disk) : drop_images(disk);
+}
+
+DomainResult<void> Domain::come_to_nothing(const Job& job) {
+  if (job.kind == JobKind::active_commit)  // as if it had been about to pivot
+    return execute_ignoring("block-dirty-bitmap-remove",
+                            {{"node", job.base->format_node()}, {"name", kBitmap}});
+  if (job.kind != JobKind::copy) return {};
+  if (auto gone = detach(*job.mirror); !gone) return gone;
+  // Nodes that a pivot hung beneath it.
+  return job.mirror->beneath ? detach_chain(*job.mirror->beneath) : DomainResult<void>();
 }
 
 DomainResult<Domain::JobEnd> Domain::dismiss(const std::string& id) {
@@ -244,16 +262,7 @@ DomainResult<Domain::JobEnd> Domain::dismiss(const std::string& id) {
 }
 
 DomainResult<void> Domain::take_over(Disk& disk) {
-  CopyJob& job = *disk.job;
-  auto nodes = execute("query-named-block-nodes", {{"flat", true}});
-  if (!nodes && std::holds_alternative<TargetFailure>(nodes.error()))
-    return std::unexpected(std::move(nodes).error());
-  if (nodes && lists_bitmap(*nodes, job.mirror->format_node())) {
-    auto removed = execute_ignoring(
-        "transaction", transaction("block-dirty-bitmap-remove",
-                                   {{"node", job.mirror->format_node()}, {"name", kBitmap}}));
-    if (!removed) return removed;
-  }
+  Job& job = *disk.job;
   // A new shallow copy lies on what lay beneath the old image.
   if (job.shallow && !job.reuse) {
     job.mirror->backing = disk.source->backing;
@@ -264,10 +273,43 @@ DomainResult<void> Domain::take_over(Disk& disk) {
   return {};
 }
 
-void Domain::emit(const Disk& disk, std::string_view status) {
+DomainResult<void> Domain::drop_images(Disk& disk) {
+  const Job& job = *disk.job;
+  std::vector<std::string> paths;
+  for (const Source* image = job.top; image != job.base; image = image->beneath.get()) {
+    if (auto gone = detach(*image); !gone) return gone;
+    paths.push_back(image->path);
+  }
+  std::unique_ptr<Source>* link = &disk.source;
+  while (link->get() != job.top) link = &(*link)->beneath;
+  std::unique_ptr<Source> dropped = std::move(*link);
+  std::unique_ptr<Source>* rest = &dropped;
+  while (rest->get() != job.base) rest = &(*rest)->beneath;
+  *link = std::move(*rest);
+  if (job.base == nullptr) disk.source->backing = Backing::terminated;
+  if (!job.removes) return {};
+  for (const std::string& path : paths) static_cast<void>(files_.remove(path).ok());
+  return {};
+}
+
+const char* Domain::Job::type() const {
+  switch (kind) {
+    case JobKind::copy:
+      return "COPY";
+    case JobKind::pull:
+      return "PULL";
+    case JobKind::commit:
+      return "COMMIT";
+    case JobKind::active_commit:
+      return "ACTIVE_COMMIT";
+  }
+  std::unreachable();
+}
+
+void Domain::emit(const Disk& disk, std::string_view type, std::string_view status) {
   events_.push_back({.disk = disk.target,
                      .path = disk.source->path,
-                     .type = "COPY",
+                     .type = std::string(type),
                      .status = std::string(status)});
 }
 

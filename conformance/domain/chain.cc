@@ -108,6 +108,7 @@ DomainResult<void> read_beneath(const Files& files, Source& source, unsigned dep
   auto beneath = std::make_unique<Source>();
   beneath->path = resolved(header->backing_name, source.path);
   beneath->format = header->backing_format;
+  if (!header->backing_name.starts_with('/')) beneath->relative = header->backing_name;
   if (!files.size(beneath->path)) return errors::no_backing_file(beneath->path, source.path);
   if (beneath->format.empty()) {
     auto lower = read_header(files, beneath->path);

@@ -126,9 +126,10 @@ DomainResult<std::optional<MirrorState>> Domain::mirror(const std::string& disk)
   auto found = find(disk);
   if (!found) return std::unexpected(std::move(found).error());
   const auto& job = (*found)->job;
-  if (!job) return std::nullopt;
+  if (!job || !job->mirrors()) return std::nullopt;
   constexpr std::string_view kReady[] = {"", "yes", "abort", "pivot"};
-  return MirrorState{job->mirror->path, job->mirror->format, "copy",
+  return MirrorState{job->target().path, job->target().format,
+                     job->kind == JobKind::copy ? "copy" : "active-commit",
                      std::string(kReady[std::to_underlying(job->state)])};
 }
 

@@ -1,7 +1,8 @@
 // A domain on any hypervisor: libvirt 9.0's calls, errors and events as a layer over QMP.
 //
 // It sends the commands that libvirt 9.0.0 was seen to send, in its order, and acts as libvirt does
-// on JOB_STATUS_CHANGE only (facts with their sources: testdata/libvirt_9_0_block_copy_qmp.json).
+// on JOB_STATUS_CHANGE only (facts with their sources: testdata/libvirt_9_0_block_copy_qmp.json and
+// libvirt_9_0_jobs_qmp.json).
 //
 // Events of the hypervisor are taken at the start of every call that may talk to it and while one
 // waits; chain() and mirror() answer what was known then, so what a test sees just after an
@@ -38,7 +39,7 @@ struct DomainDefinition {
 
 // virDomainBlockJobInfo.
 struct BlockJobInfo {
-  std::string type;             // "COPY"
+  std::string type;             // as BlockJobEvent::type
   std::uint64_t bandwidth = 0;  // MiB/s rounded up, or bytes/s if asked for
   std::uint64_t cur = 0;
   std::uint64_t end = 0;
@@ -56,6 +57,11 @@ class Domain final : public DomainApi {
 
   DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
                                   std::uint64_t bandwidth, std::uint32_t flags) override;
+  DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
+                                std::uint32_t flags) override;
+  DomainResult<void> block_commit(const std::string& disk, const std::optional<std::string>& base,
+                                  const std::optional<std::string>& top, std::uint64_t bandwidth,
+                                  std::uint32_t flags) override;
   DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) override;
   DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
                                          std::uint32_t flags) override;
@@ -69,14 +75,28 @@ class Domain final : public DomainApi {
   DomainResult<std::string> qdev(const std::string& disk) override;
 
  private:
-  // libvirt's own states of a job (qemu_blockjob.h), as far as a copy goes through them.
+  // libvirt's own states of a job (qemu_blockjob.h), as far as ours go through them.
   enum class JobState : unsigned char { running, ready, aborting, pivoting };
-  struct CopyJob {
+  enum class JobKind : unsigned char { copy, pull, commit, active_commit };
+  struct Job {
+    JobKind kind = JobKind::copy;
     std::string id;  // "copy-vda-libvirt-1-format"
     JobState state = JobState::running;
+    // Of a copy.
     bool shallow = false;  // and the source had something beneath
     bool reuse = false;
     std::unique_ptr<Source> mirror;
+    // Of the others: the images from `top` to the one above `base` go; both are of the disk's
+    // chain.  A pull's `top` is the first that it goes through, and its `base` may be null: all go.
+    Source* top = nullptr;
+    Source* base = nullptr;
+    bool removes = false;  // their files, too
+
+    // A copy or an active commit, which become ready and can be pivoted.
+    bool mirrors() const { return kind == JobKind::copy || kind == JobKind::active_commit; }
+    // What the guest will use after a pivot.  Only if mirrors().
+    Source& target() const { return kind == JobKind::copy ? *mirror : *base; }
+    const char* type() const;  // as BlockJobEvent::type
   };
   // How a job that is gone went.
   struct JobEnd {
@@ -87,7 +107,7 @@ class Domain final : public DomainApi {
     std::string target;
     std::string alias;  // "virtio-disk0"
     std::unique_ptr<Source> source;
-    std::optional<CopyJob> job;
+    std::optional<Job> job;
     JobEnd last_end;  // of the job before
   };
   struct CopyRequest {
@@ -124,9 +144,31 @@ class Domain final : public DomainApi {
   // The same for a whole chain, which can then be attached again.
   DomainResult<void> detach_chain(Source& top);
 
+  // block_pull.cc
+  DomainResult<void> rebase(const std::string& disk, const std::optional<std::string>& base,
+                            std::uint64_t bandwidth, std::uint32_t flags);
+  DomainResult<void> start_pull(Disk& disk, Source* base, const std::string& base_name,
+                                std::uint64_t speed);
+  // Sends the command that starts the job, with what all of them have in common.  `speed` in
+  // bytes/s, 0 is none.
+  DomainResult<void> start_job(Disk& disk, Job job, std::string_view command, const Json& nodes,
+                               std::uint64_t speed);
+
+  // block_commit.cc
+  struct CommitRequest {
+    Source* top = nullptr;
+    Source* base = nullptr;  // null only with kCommitShallow: nothing is beneath the top
+    std::uint64_t speed = 0;
+    std::uint32_t flags = 0;
+  };
+  static DomainResult<CommitRequest> find_layers(const Disk& disk,
+                                                 const std::optional<std::string>& base,
+                                                 const std::optional<std::string>& top,
+                                                 std::uint32_t flags);
+  static DomainResult<void> check_layers(const Disk& disk, const CommitRequest& request);
+  DomainResult<void> start_commit(Disk& disk, const CommitRequest& request);
+
   // block_copy.cc
-  DomainResult<void> pull(const std::string& disk, const std::optional<std::string>& base,
-                          std::uint32_t flags);
   DomainResult<void> copy(const std::string& disk, CopyRequest request);
   DomainResult<void> check_destination(const Disk& disk, const CopyRequest& request) const;
   DomainResult<void> start_copy(Disk& disk, const CopyRequest& request);
@@ -140,16 +182,20 @@ class Domain final : public DomainApi {
   DomainResult<void> run_create_job(const std::string& id, Json options);
 
   // block_job.cc
-  DomainResult<void> pivot(CopyJob& job);
+  DomainResult<void> pivot(Job& job);
   DomainResult<JobEnd> wait_for_end(Disk& disk);
   DomainResult<void> take_events();
   DomainResult<void> wait_for_event(const std::string& what);
   DomainResult<void> handle(const Event& event);
   DomainResult<void> conclude(Disk& disk);
   DomainResult<JobEnd> dismiss(const std::string& id);
+  DomainResult<void> succeed(Disk& disk);
+  DomainResult<void> come_to_nothing(const Job& job);
   // The mirror becomes the disk's source.
   DomainResult<void> take_over(Disk& disk);
-  void emit(const Disk& disk, std::string_view status);
+  // The images that the job made superfluous leave the chain.
+  DomainResult<void> drop_images(Disk& disk);
+  void emit(const Disk& disk, std::string_view type, std::string_view status);
 
   Hypervisor& hypervisor_;
   Files& files_;

@@ -92,15 +92,6 @@ TEST(Errors, BandwidthLimitsAreAccepted) {
   EXPECT_EQ(bytes.hypervisor.mirrors.at(0)["speed"], 9223372036854775807);
 }
 
-TEST(Errors, PullIsNotInThisVersion) {
-  Fixture on;
-  const auto result = on.domain->block_rebase("vda", std::nullopt, 0, 0);
-  ASSERT_FALSE(result.has_value());
-  EXPECT_EQ(std::get<DomainError>(result.error()),
-            (DomainError{"UNDERSTUDY", "NOT_IN_THIS_VERSION",
-                         "blockRebase without COPY (pull) is not in this version"}));
-}
-
 // REUSE_EXT onto the disk's own image: the second blockdev-add is refused.
 TEST(RollBack, OfAnImageThatQemuDoesNotOpen) {
   Fixture on;

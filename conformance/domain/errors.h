@@ -49,8 +49,28 @@ inline Failure relative_target() {
 inline Failure no_such_disk(const std::string& disk) {
   return qemu("INVALID_ARG", "disk '" + disk + "' not found in domain");
 }
-inline Failure copy_active(const std::string& target) {
-  return qemu("BLOCK_COPY_ACTIVE", "disk '" + target + "' already in active block job");
+// `mirrors`: the job is a copy or an active commit.
+inline Failure job_active(const std::string& target, bool mirrors) {
+  return qemu(mirrors ? "BLOCK_COPY_ACTIVE" : "OPERATION_UNSUPPORTED",
+              "disk '" + target + "' already in active block job");
+}
+inline Failure not_relative() {
+  return qemu("OPERATION_INVALID", "can't keep relative backing relationship");
+}
+// `active`, `top`, `base`: paths.
+inline Failure active_flag_missing(const std::string& target) {
+  return qemu("INVALID_ARG", "commit of '" + target + "' active layer requires active flag");
+}
+inline Failure top_not_active(const std::string& top) {
+  return qemu("INVALID_ARG", "active commit requested but '" + top + "' is not active");
+}
+inline Failure nothing_beneath_top(const std::string& top, const std::string& active) {
+  return qemu("INVALID_ARG", "top '" + top + "' in chain for '" + active + "' has no backing file");
+}
+inline Failure not_immediately_below(const std::string& base, const std::string& top,
+                                     const std::string& active) {
+  return qemu("INVALID_ARG", "base '" + base + "' is not immediately below '" + top +
+                                 "' in chain for '" + active + "'");
 }
 inline Failure no_job(const std::string& target) {
   return qemu("INVALID_ARG", "disk " + target + " does not have an active block job");
@@ -99,6 +119,30 @@ inline Failure negative_speed() {
 inline Failure refused(std::string_view command, const std::string& desc) {
   return qemu("INTERNAL_ERROR",
               "unable to execute QEMU command '" + std::string(command) + "': " + desc);
+}
+
+// Finding an image in a chain (virStorageSourceChainLookup).
+inline Failure no_base_image(const std::string& target) {
+  return make("STORAGE", "INVALID_ARG", "could not find base image in chain for '" + target + "'");
+}
+inline Failure no_image(const std::string& name, const std::string& target) {
+  return make("STORAGE", "INVALID_ARG",
+              "could not find image '" + name + "' in chain for '" + target + "'");
+}
+inline Failure no_image_beneath(const std::string& name, const std::string& beneath,
+                                const std::string& target) {
+  return make("STORAGE", "INVALID_ARG",
+              "could not find image '" + name + "' beneath '" + beneath + "' in chain for '" +
+                  target + "'");
+}
+inline Failure no_index(unsigned index, const std::string& target) {
+  return make("STORAGE", "INVALID_ARG",
+              "could not find backing store index '" + std::to_string(index) + "' in chain for '" +
+                  target + "'");
+}
+inline Failure other_target(const std::string& requested, const std::string& target) {
+  return make("STORAGE", "INVALID_ARG",
+              "requested target '" + requested + "' does not match target '" + target + "'");
 }
 
 // Finding the backing chain (storage_source.c).  Texts from the library; libvirt runs as root here.

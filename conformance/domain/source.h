@@ -17,6 +17,8 @@ enum class Backing : unsigned char {
 struct Source {
   std::string path;    // absolute
   std::string format;  // "qcow2", "raw"
+  // How the header of the image above named it when the chain was read, if by a relative name.
+  std::string relative;
   // N of the nodes libvirt-N-storage and libvirt-N-format; never used twice in one domain.
   // 0: not given yet.
   unsigned index = 0;

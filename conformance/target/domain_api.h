@@ -22,6 +22,16 @@ enum BlockRebaseFlag : std::uint32_t {
   kRebaseCopyDev = 1U << 5,
   kRebaseBandwidthBytes = 1U << 6,
 };
+// virDomainBlockPullFlags.
+enum BlockPullFlag : std::uint32_t { kPullBandwidthBytes = 1U << 6 };
+// virDomainBlockCommitFlags.
+enum BlockCommitFlag : std::uint32_t {
+  kCommitShallow = 1U << 0,
+  kCommitDelete = 1U << 1,
+  kCommitActive = 1U << 2,
+  kCommitRelative = 1U << 3,
+  kCommitBandwidthBytes = 1U << 4,
+};
 // virDomainBlockJobAbortFlags.
 enum BlockJobAbortFlag : std::uint32_t {
   kAbortAsync = 1U << 0,
@@ -34,7 +44,7 @@ enum BlockJobSetSpeedFlag : std::uint32_t { kSetSpeedBandwidthBytes = 1U << 0 };
 struct BlockJobEvent {
   std::string disk;    // target name, "vda" (BLOCK_JOB_2)
   std::string path;    // the disk's source file when the event was emitted (BLOCK_JOB)
-  std::string type;    // "COPY", "PULL", …
+  std::string type;    // "COPY", "PULL", "COMMIT", "ACTIVE_COMMIT"
   std::string status;  // "READY", "COMPLETED", "CANCELED", "FAILED"
   friend bool operator==(const BlockJobEvent&, const BlockJobEvent&) = default;
 };
@@ -51,11 +61,11 @@ struct Chain {
   friend bool operator==(const Chain&, const Chain&) = default;
 };
 
-// <mirror>: a copy in progress.
+// <mirror>: a copy or an active commit in progress; of a commit, its base.
 struct MirrorState {
   std::string path;
   std::string format;
-  std::string job;    // "copy"
+  std::string job;    // "copy", "active-commit"
   std::string ready;  // "", "yes", "abort", "pivot"
 };
 
@@ -67,6 +77,15 @@ class DomainApi {
   // kRebaseBandwidthBytes.
   virtual DomainResult<void> block_rebase(const std::string& disk,
                                           const std::optional<std::string>& base,
+                                          std::uint64_t bandwidth, std::uint32_t flags) = 0;
+  // virDomainBlockPull: block_rebase without a base.
+  virtual DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
+                                        std::uint32_t flags) = 0;
+  // virDomainBlockCommit.  `base` nothing: the image below the top with kCommitShallow, else the
+  // bottom; `top` nothing: the active image.
+  virtual DomainResult<void> block_commit(const std::string& disk,
+                                          const std::optional<std::string>& base,
+                                          const std::optional<std::string>& top,
                                           std::uint64_t bandwidth, std::uint32_t flags) = 0;
   // virDomainBlockJobAbort.  Without kAbortAsync it returns when the job is gone.
   virtual DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) = 0;
