@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
 #include "conformance/target/domain_api.h"
 #include "conformance/target/transcript.h"
 #include "conformance/verdict/verdict.h"

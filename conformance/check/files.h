@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "conformance/inspect/inspector.h"
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
 #include "conformance/target/files.h"
 #include "conformance/verdict/verdict.h"
 

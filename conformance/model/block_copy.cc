@@ -1,10 +1,10 @@
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
+#include "conformance/model/predictions.h"
 #include "sim/base/bytes.h"
 #include "sim/base/check.h"
 
@@ -12,42 +12,8 @@ namespace conformance::model {
 
 namespace {
 
-constexpr std::uint64_t kSignedMax = std::numeric_limits<std::int64_t>::max();
-constexpr std::uint64_t kMostMebibytes = kSignedMax >> 20;
 constexpr std::uint32_t kNeedsCopy = kShallow | kReuseExt | kCopyRaw | kCopyDev;
 constexpr std::uint32_t kKnownRebase = kNeedsCopy | kCopy | kRelative | kBandwidthBytes;
-
-CallPrediction refused(std::string domain, std::string code, std::string message) {
-  CallPrediction prediction;
-  prediction.refusal = Refusal{std::move(domain), std::move(code), std::move(message)};
-  return prediction;
-}
-CallPrediction no_opinion(std::string why) {
-  CallPrediction prediction;
-  prediction.unknown = std::move(why);
-  return prediction;
-}
-CallPrediction unsupported_flags(std::uint32_t flags, std::string_view function) {
-  return refused("QEMU", "INVALID_ARG",
-                 fmt::format("unsupported flags (0x{:x}) in function {}", flags, function));
-}
-CallPrediction disk_not_found(const std::string& disk) {
-  return refused("QEMU", "INVALID_ARG", fmt::format("disk '{}' not found in domain", disk));
-}
-CallPrediction no_job(const std::string& target) {
-  return refused("QEMU", "INVALID_ARG",
-                 fmt::format("disk {} does not have an active block job", target));
-}
-CallPrediction too_many_mebibytes() {
-  return refused("QEMU", "OVERFLOW", fmt::format("bandwidth must be less than {}", kMostMebibytes));
-}
-
-// What a speed in bytes/s does to a job that has `dirty` bytes to copy.  The limiter lets at
-// least one byte through in 100 ms, and the job is not ready before what it has copied is paid.
-Course course_at(std::uint64_t speed, std::uint64_t dirty) {
-  if (speed == 0 || dirty == 0) return Course::ready;
-  return dirty / std::max<std::uint64_t>(speed, 10) >= 60 ? Course::held : Course::limited;
-}
 
 std::uint64_t sectors(std::uint64_t size) { return sim::div_up(size, 512); }
 
@@ -106,7 +72,8 @@ void DomainModel::add_disk(const std::string& target, const std::string& image,
   Disk disk;
   disk.target = target;
   disk.discard_unmap = discard_unmap;
-  for (const std::string& file : header_chain(image)) disk.links.push_back({file, next_index_++});
+  append_chain(disk.links, image, next_index_);
+  next_index_ += static_cast<unsigned>(disk.links.size());
   CHECK(!disk.links.empty(), "no such image");
   disks_.push_back(std::move(disk));
 }
@@ -123,7 +90,7 @@ CallPrediction DomainModel::block_rebase(const std::string& disk_name,
     return refused("DOMAIN", "INVALID_ARG", "base in virDomainBlockRebase must not be NULL");
   if (const std::uint32_t strange = flags & ~kKnownRebase)
     return unsupported_flags(strange, "qemuDomainBlockRebase");
-  if ((flags & kCopy) == 0) return no_opinion("a pull is not modelled");
+  if ((flags & kCopy) == 0) return rebase(disk_name, base, bandwidth, flags);
   const bool bytes = (flags & kBandwidthBytes) != 0;
   if (!bytes && bandwidth > kMostMebibytes) return too_many_mebibytes();
   if ((flags & kRelative) != 0)
@@ -138,9 +105,7 @@ CallPrediction DomainModel::block_rebase(const std::string& disk_name,
                                kMostMebibytes));
   Disk* found = find(disk_name);
   if (found == nullptr) return disk_not_found(disk_name);
-  if (found->job)
-    return refused("QEMU", "BLOCK_COPY_ACTIVE",
-                   fmt::format("disk '{}' already in active block job", found->target));
+  if (found->job) return busy(found->target, found->job->mirrors());
 
   const std::string prefix = directory_ + "/";
   if (!base->starts_with(prefix) || base->contains("//") || base->contains("/.") ||
@@ -237,7 +202,7 @@ CallPrediction DomainModel::refuse_locked(const Request& request) {
   const bool at_the_job = request.format == Format::raw;
   if (at_the_job) {
     request.disk.job_id = new_job_id(request.disk);
-    request.disk.statuses = {"created", "null"};
+    request.disk.pass({"created", "null"});
   }
   return refused("QEMU", "INTERNAL_ERROR",
                  fmt::format("unable to execute QEMU command '{}': Failed to get \"write\" lock",
@@ -257,7 +222,7 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   if (opened(request.file)) return refuse_locked(request);
 
   disk.job_id = new_job_id(disk);
-  disk.statuses = {"created", "running"};
+  disk.pass({"created", "running"});
   const LayerChain source = live_chain(disk);
   std::uint64_t copy_size = request.reuse ? request.existing->layer.size() : source.front()->size();
   if (request.reuse && request.raw && request.existing->layer.format() == Format::qcow2)
@@ -265,8 +230,8 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   if (sectors(copy_size) != sectors(source.front()->size())) {
     prediction.course = Course::fails;
     prediction.job_error = "Source and target image have different sizes";
-    disk.statuses.insert(disk.statuses.end(), {"aborting", "concluded", "null"});
-    emit(disk, path(disk.links.front().file), "FAILED");
+    disk.pass({"aborting", "concluded", "null"});
+    emit(disk, JobKind::copy, "FAILED");
     return prediction;
   }
 
@@ -286,17 +251,16 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   }
   File& copy = files_.at(request.file);
   copy.unchanged = false;
-  disk.job = Job{.destination = request.file,
-                 .format = request.format,
-                 .run = {},
-                 .speed = request.speed,
-                 .course = Course::ready,
-                 .disturbed = false,
-                 .ready = false,
-                 .shallow = request.shallow,
-                 .reuse = request.reuse,
-                 .index = index};
+  Job job;
+  job.destination = request.file;
+  job.format = request.format;
+  job.speed = request.speed;
+  job.shallow = request.shallow;
+  job.reuse = request.reuse;
+  job.index = index;
+  disk.job = std::move(job);
   disk.job->run = MirrorRun({.sync = request.shallow ? Sync::top : Sync::full,
+                             .layers = 1,
                              .granularity = 0,
                              .header_backing = !copy.backing.empty()},
                             live_chain(disk), copy.layer, attached_to_copy(disk));
@@ -320,15 +284,16 @@ CallPrediction DomainModel::block_job_abort(const std::string& disk_name, std::u
     return refused("QEMU", "BLOCK_COPY_ACTIVE",
                    fmt::format("block job '{}' not ready for pivot yet", disk->job_id));
   if (disk->job->ready)
-    disk->statuses.insert(disk->statuses.end(), {"waiting", "pending", "concluded", "null"});
+    disk->pass({"waiting", "pending", "concluded", "null"});
   else
-    disk->statuses.insert(disk->statuses.end(), {"aborting", "concluded", "null"});
+    disk->pass({"aborting", "concluded", "null"});
+  const JobKind kind = disk->job->kind;
   if ((flags & kPivot) != 0) {
     pivot(*disk);
-    emit(*disk, path(disk->links.front().file), "COMPLETED");
+    emit(*disk, kind, "COMPLETED");
   } else {
     end_job(*disk);
-    emit(*disk, path(disk->links.front().file), "CANCELED");
+    emit(*disk, kind, "CANCELED");
   }
   return {};
 }
@@ -343,9 +308,12 @@ CallPrediction DomainModel::set_speed(const std::string& disk_name, std::uint64_
   if (disk == nullptr) return disk_not_found(disk_name);
   if (!disk->job) return no_job(disk->target);
   const std::uint64_t speed = bytes ? bandwidth : bandwidth << 20;
-  if (speed > kSignedMax)
-    return refused("NONE", "INTERNAL_ERROR", "argument key 'speed' must not be negative");
+  if (speed > kSignedMax) return negative_speed();
   Job& job = *disk->job;
+  if (!job.mirrors()) {  // when it ends is not foreseen
+    job.course = speed == 0 ? Course::ready : Course::limited;
+    return {};
+  }
   // A higher speed wakes a sleeping job, which then finds that everything is copied; the same or
   // a lower one does not (measured, 7.2).  What the guest has dirtied meanwhile is paid for anew.
   if (!job.ready && speed == 0)
@@ -368,8 +336,8 @@ void DomainModel::on_ready(const std::string& target) {
   if (it.job->ready) return;
   it.job->ready = true;
   it.job->run.synced(live_chain(it), attached_to_copy(it));
-  it.statuses.emplace_back("ready");
-  emit(it, path(it.links.front().file), "READY");
+  it.pass({"ready"});
+  emit(it, it.job->kind, "READY");
 }
 
 template <class Change>
@@ -380,6 +348,8 @@ void DomainModel::guest(const std::string& target, std::uint64_t offset, std::ui
   change(active.layer, live_chain(it, 1));
   active.unchanged = false;
   if (!it.job) return;
+  if (it.job->kind == JobKind::pull) change(it.job->finished, live_chain(it, 1));
+  if (!it.job->mirrors()) return;
   it.job->run.source_changed(live_chain(it), attached_to_copy(it), offset, length);
   if (!it.job->ready) it.job->disturbed = true;
 }
@@ -414,14 +384,16 @@ void DomainModel::guest_failed(const std::string& target, const Layer& before) {
 
 // The job is gone and the disk stays as it is.
 void DomainModel::end_job(Disk& it) {
-  files_.at(it.job->destination).layer = it.job->run.destination();
+  Layer& target = files_.at(it.job->destination).layer;
+  target = it.job->mirrors() ? it.job->run.destination() : either(target, it.job->finished);
   it.job.reset();
 }
 
 void DomainModel::pivot(Disk& it) {
   const Job job = *it.job;
   end_job(it);
-  std::vector<Link> links{{job.destination, job.index}};
+  if (job.kind == JobKind::active_commit) return drop_links(it, job);
+  std::vector<Link> links{{job.destination, job.index, {}}};
   bool terminated = true;
   if (job.shallow && !job.reuse) {
     links.insert(links.end(), it.links.begin() + 1, it.links.end());
@@ -431,17 +403,20 @@ void DomainModel::pivot(Disk& it) {
     // the end of its chain open.
     terminated = job.format == Format::qcow2;
     if (terminated) {
-      unsigned index = job.index;
-      for (const std::string& file : header_chain(files_.at(job.destination).backing))
-        links.push_back({file, ++index});
+      links.clear();
+      append_chain(links, job.destination, job.index);
     }
   }
   it.links = std::move(links);
   it.terminated = terminated;
 }
 
-void DomainModel::emit(const Disk& it, const std::string& source, const std::string& status) {
-  events_.push_back({.disk = it.target, .path = source, .type = "COPY", .status = status});
+void DomainModel::emit(const Disk& it, JobKind kind, const std::string& status) {
+  constexpr const char* kTypes[] = {"COPY", "PULL", "COMMIT", "ACTIVE_COMMIT"};
+  events_.push_back({.disk = it.target,
+                     .path = path(it.links.front().file),
+                     .type = kTypes[std::to_underlying(kind)],
+                     .status = status});
 }
 
 }  // namespace conformance::model

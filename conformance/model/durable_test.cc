@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
 
 namespace conformance::model {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
 #include "sim/base/check.h"
 
 namespace conformance::model {
@@ -30,8 +30,9 @@ LayerChain DomainModel::live_chain(const Disk& it, std::size_t from) const {
 }
 
 // What hangs under the destination's node while the job runs.  With REUSE_EXT nothing does:
-// libvirt attaches the header's chain only when it pivots.
+// libvirt attaches the header's chain only when it pivots.  A commit's base stays where it is.
 LayerChain DomainModel::attached_to_copy(const Disk& it) const {
+  if (it.job->kind == JobKind::active_commit) return live_chain(it, it.job->base + 1);
   if (!it.job->shallow || it.job->reuse) return {};
   return live_chain(it, 1);
 }
@@ -63,6 +64,9 @@ bool DomainModel::has_job(const std::string& target) const { return disk(target)
 bool DomainModel::ready(const std::string& target) const {
   return has_job(target) && disk(target).job->ready;
 }
+bool DomainModel::ends_by_itself(const std::string& target) const {
+  return has_job(target) && !disk(target).job->mirrors();
+}
 std::optional<Course> DomainModel::course(const std::string& target) const {
   if (!has_job(target)) return std::nullopt;
   return disk(target).job->course;
@@ -85,7 +89,7 @@ ChainExpectation DomainModel::chain(const std::string& target) const {
 
 std::optional<MirrorExpectation> DomainModel::mirror(const std::string& target) const {
   const Disk& it = disk(target);
-  if (!it.job) return std::nullopt;
+  if (!it.job || !it.job->mirrors()) return std::nullopt;
   return MirrorExpectation{
       .path = path(it.job->destination), .format = name_of(it.job->format), .ready = it.job->ready};
 }
@@ -106,7 +110,7 @@ std::vector<FileExpectation> DomainModel::files() const {
   return files;
 }
 
-std::vector<std::string> DomainModel::job_statuses(const std::string& target) const {
+const DomainModel::JobStatuses& DomainModel::job_statuses(const std::string& target) const {
   return disk(target).statuses;
 }
 std::string DomainModel::job_id(const std::string& target) const { return disk(target).job_id; }

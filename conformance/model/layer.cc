@@ -232,11 +232,16 @@ View view(const LayerChain& chain, std::uint64_t offset, std::uint64_t length) {
 
 void write(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length,
            std::uint8_t pattern) {
+  write(top, below, offset, length, value(pattern));
+}
+
+void write(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length,
+           const Values& values) {
   by_cluster(
       top, offset, length,
       [&](Cluster cluster, std::uint64_t, std::uint64_t) { allocate(top, below, cluster); },
       [](std::uint64_t, std::uint64_t) {});
-  top.assign(offset, length, Cell::Data(pattern));
+  top.assign(offset, length, Cell::DataOf(values));
 }
 
 void write_zeroes(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length) {

@@ -93,6 +93,9 @@ std::vector<StatusRun> status(const LayerChain& chain, std::uint64_t offset, std
 // What a guest does to `top`, over the layers `below` it (docs/model.md, 1.1).
 void write(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length,
            std::uint8_t pattern);
+// The same with bytes that each are one of `values`.
+void write(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length,
+           const Values& values);
 void write_zeroes(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length);
 // On a node opened with discard=unmap; without that a discard does nothing.
 void discard(Layer& top, const LayerChain& below, std::uint64_t offset, std::uint64_t length);

@@ -154,14 +154,8 @@ MirrorRun::MirrorRun(const MirrorOptions& options, const LayerChain& source,
   CHECK(!source.empty() && source.front()->size() == destination.size());
   const std::uint64_t size = destination.size();
   dirty_.assign(sim::div_up(size, granularity_), options.sync == Sync::full);
-  if (options.sync == Sync::top) {
-    for (const CellRun& run : source.front()->runs()) {
-      if (run.cell.kind() == Kind::absent) continue;
-      for (std::uint64_t granule = run.offset / granularity_;
-           granule <= (run.offset + run.length - 1) / granularity_; ++granule)
-        dirty_[granule] = true;
-    }
-  }
+  if (options.sync == Sync::top)
+    for (unsigned layer = 0; layer < options.layers; ++layer) mark_allocated(*source.at(layer));
   for (std::uint64_t granule = 0; granule < dirty_.size(); ++granule) {
     if (!dirty_[granule]) continue;
     const std::uint64_t from = granule * granularity_;
@@ -194,6 +188,15 @@ MirrorRun::MirrorRun(const MirrorOptions& options, const LayerChain& source,
       write_view(started, seen, from, std::min(from + destination.unit(), size) - from);
     }
     merge(current_, started);
+  }
+}
+
+void MirrorRun::mark_allocated(const Layer& layer) {
+  for (const CellRun& run : layer.runs()) {
+    if (run.cell.kind() == Kind::absent) continue;
+    for (std::uint64_t granule = run.offset / granularity_;
+         granule <= (run.offset + run.length - 1) / granularity_; ++granule)
+      dirty_[granule] = true;
   }
 }
 

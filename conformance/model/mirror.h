@@ -16,6 +16,7 @@ enum class Sync : std::uint8_t { full, top, none };
 
 struct MirrorOptions {
   Sync sync = Sync::full;
+  unsigned layers = 1;            // of the source, that sync=top copies (an active commit: more)
   std::uint64_t granularity = 0;  // 0: the default, from the destination's cluster
   // The destination's header names a backing file.  If its node has none attached, the job reads
   // whole destination clusters from the source, and nothing it zeroes may stay absent.
@@ -30,6 +31,7 @@ class MirrorRun {
   MirrorRun() = default;
   // `source` is the chain to copy, `attached` what hangs under the destination's node during the
   // job, both top first.  The destination's size must equal the source's.
+  // An active commit's destination is in the source as well.
   MirrorRun(const MirrorOptions& options, const LayerChain& source, const Layer& destination,
             const LayerChain& attached);
 
@@ -51,6 +53,7 @@ class MirrorRun {
 
  private:
   struct Copy;  // one pass over dirty granules
+  void mark_allocated(const Layer& layer);
   void remember_zeroes(const LayerChain& source, const std::vector<bool>& granules);
   void merge_late_reads(const LayerChain& source, const std::vector<bool>& granules);
   std::vector<bool> touched(std::uint64_t offset, std::uint64_t length) const;

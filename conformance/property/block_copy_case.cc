@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
 #include "conformance/run/describe.h"
 #include "sim/base/bytes.h"
 

@@ -19,6 +19,7 @@ void describe(const Scenario& scenario, const HostLength& host_length, model::Do
     spec.size = image.size;
     spec.cluster_size = image.cluster_size;
     spec.backing = file_of(image.backing);
+    spec.backing_string = image.backing_name;
     spec.host_length = host_length(image.file);
     model.add_image(spec);
     for (const Write& write : image.writes) {
@@ -48,6 +49,12 @@ std::uint32_t bits_of(const CallStep& call) {
       Flag{block_rebase, "relative", kRebaseRelative},
       Flag{block_rebase, "copy-dev", kRebaseCopyDev},
       Flag{block_rebase, "bandwidth-bytes", kRebaseBandwidthBytes},
+      Flag{block_pull, "bandwidth-bytes", kPullBandwidthBytes},
+      Flag{block_commit, "shallow", kCommitShallow},
+      Flag{block_commit, "delete", kCommitDelete},
+      Flag{block_commit, "active", kCommitActive},
+      Flag{block_commit, "relative", kCommitRelative},
+      Flag{block_commit, "bandwidth-bytes", kCommitBandwidthBytes},
       Flag{block_job_abort, "async", kAbortAsync},
       Flag{block_job_abort, "pivot", kAbortPivot},
       Flag{block_job_set_speed, "bandwidth-bytes", kSetSpeedBandwidthBytes},

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
 #include "conformance/scenario/scenario.h"
 
 namespace conformance {

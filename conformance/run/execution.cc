@@ -6,6 +6,7 @@
 #include <map>
 
 #include "conformance/model/durable.h"
+#include "conformance/run/calls.h"
 #include "conformance/run/describe.h"
 #include "conformance/run/guest_io.h"
 #include "conformance/run/images.h"
@@ -23,18 +24,6 @@ using std::chrono::milliseconds;
 // Generous: a loaded machine is slow, and only a failure ever waits that long.
 constexpr milliseconds kEventLimit{30'000};
 constexpr unsigned kForEver = 1U << 16;  // faults that one which lasts counts for
-
-std::string_view api_name(CallStep::Api api) {
-  switch (api) {
-    case CallStep::Api::block_rebase:
-      return "blockRebase";
-    case CallStep::Api::block_job_abort:
-      return "blockJobAbort";
-    case CallStep::Api::block_job_set_speed:
-      return "blockJobSetSpeed";
-  }
-  return "";
-}
 
 std::string to_text(const std::optional<DomainError>& error) {
   return error ? fmt::format("{}/{} \"{}\"", error->domain, error->code, error->message)
@@ -125,34 +114,23 @@ class Execution {
 
   // --- steps -------------------------------------------------------------------------------------
 
-  void perform(const CallStep& call) {
+  void perform(const CallStep& step) {
+    const CallStep call = in_directory(step, directory_);
     place_ += fmt::format(": {}", api_name(call.api));
-    std::optional<std::string> base = call.base;
-    if (base) base = sim::replace_all(*base, "${dir}", directory_);
-    const std::uint32_t flags = bits_of(call);
-    result_.transcript.push_back({TranscriptEntry::Kind::call, std::string(api_name(call.api)),
-                                  Json{{"disk", call.disk},
-                                       {"base", base ? Json(*base) : Json()},
-                                       {"bandwidth", call.bandwidth},
-                                       {"flags", call.flags}}});
-    model::CallPrediction prediction;
-    DomainResult<void> answer;
-    switch (call.api) {
-      case CallStep::Api::block_rebase:
-        if (!drain_events()) return;
-        prediction = model_.block_rebase(call.disk, base, call.bandwidth, flags);
-        answer = domain_->block_rebase(call.disk, base, call.bandwidth, flags);
-        if (answer) earlier_events_[call.disk] = events_.size();
-        break;
-      case CallStep::Api::block_job_abort:
-        prediction = model_.block_job_abort(call.disk, flags);
-        answer = domain_->block_job_abort(call.disk, flags);
-        break;
-      case CallStep::Api::block_job_set_speed:
-        prediction = model_.set_speed(call.disk, call.bandwidth, flags);
-        answer = domain_->block_job_set_speed(call.disk, call.bandwidth, flags);
-        break;
-    }
+    Json told = {{"disk", call.disk}, {"bandwidth", call.bandwidth}, {"flags", call.flags}};
+    const bool commits = call.api == CallStep::Api::block_commit;
+    if (call.base || call.api == CallStep::Api::block_rebase || commits)
+      told["base"] = call.base ? Json(*call.base) : Json();
+    if (commits) told["top"] = call.top ? Json(*call.top) : Json();
+    result_.transcript.push_back(
+        {TranscriptEntry::Kind::call, std::string(api_name(call.api)), std::move(told)});
+    // What has ended before the call is known to both.
+    if (!drain_events()) return;
+    const bool starts = call.api != CallStep::Api::block_job_abort &&
+                        call.api != CallStep::Api::block_job_set_speed;
+    const model::CallPrediction prediction = predict_call(model_, call);
+    const DomainResult<void> answer = make_call(*domain_, call);
+    if (answer && starts) earlier_events_[call.disk] = events_.size();
     judge_call(call, prediction, answer);
   }
 
@@ -335,6 +313,8 @@ class Execution {
     if (const auto course = model_.course(event.disk);
         event.status == "READY" && course && *course != model::Course::held)
       model_.on_ready(event.disk);
+    if (event.status == "COMPLETED" && model_.ends_by_itself(event.disk))
+      model_.on_completed(event.disk);
     result_.transcript.push_back(
         {TranscriptEntry::Kind::note, "BLOCK_JOB", event.type + " " + event.status});
     events_.push_back(std::move(event));
@@ -435,10 +415,9 @@ class Execution {
     if (!drain_events()) return;
     for (const Disk& disk : scenario_.disks) {
       check_chain(disk.target, stated != nullptr && stated->disk == disk.target ? stated : nullptr);
-      if (const std::string job = model_.job_id(disk.target); !job.empty())
+      for (const auto& [job, statuses] : model_.job_statuses(disk.target))
         add(check::compare_statuses(
-            check::statuses_of(result_.transcript, job, options_.switched_off),
-            model_.job_statuses(disk.target), job));
+            check::statuses_of(result_.transcript, job, options_.switched_off), statuses, job));
     }
     add(check::compare_events(events_, model_.events()));
     add(check::compare_files(session_.files(), model_.files(), before_));

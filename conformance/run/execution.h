@@ -11,7 +11,7 @@
 #include "conformance/check/events.h"
 #include "conformance/check/files.h"
 #include "conformance/domain/domain.h"
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
 #include "conformance/scenario/scenario.h"
 #include "conformance/target/target.h"
 #include "conformance/target/transcript.h"

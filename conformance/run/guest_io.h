@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
 #include "conformance/scenario/scenario.h"
 #include "conformance/target/hypervisor.h"
 #include "conformance/target/target.h"

@@ -44,7 +44,9 @@ Task<Result<>> create_image(const Scenario& scenario, const Image& image,
   options.cluster_bits = static_cast<std::uint32_t>(std::countr_zero(image.cluster_size));
   if (const Image* backing = find_image(scenario, image.backing)) {
     // Targets whose files are compared have directories of their own.
-    options.backing_file = scenario.is_transcript() ? backing->file : path_of(directory, *backing);
+    options.backing_file = scenario.is_transcript()     ? backing->file
+                           : image.backing_name.empty() ? path_of(directory, *backing)
+                                                        : image.backing_name;
     options.backing_format = format_name(*backing);
   }
   co_return co_await sim::qcow2::create(*file, std::move(options));

@@ -11,7 +11,8 @@
 #include <string>
 
 #include "conformance/inspect/directory_for_test.h"
-#include "conformance/model/block_copy.h"
+#include "conformance/model/domain_model.h"
+#include "conformance/run/calls.h"
 #include "conformance/run/describe.h"
 #include "conformance/run/images.h"
 #include "conformance/run/scenarios_for_test.h"
@@ -39,17 +40,7 @@ class Foretold {
   const model::DomainModel& model() const { return model_; }
 
  private:
-  void perform(const CallStep& call) {
-    if (call.api == CallStep::Api::block_rebase) {
-      std::string base = call.base.value_or("");
-      if (base.starts_with("${dir}")) base.replace(0, 6, "/understudy");
-      model_.block_rebase(call.disk, base, call.bandwidth, bits_of(call));
-    } else if (call.api == CallStep::Api::block_job_abort) {
-      model_.block_job_abort(call.disk, bits_of(call));
-    } else {
-      model_.set_speed(call.disk, call.bandwidth, bits_of(call));
-    }
-  }
+  void perform(const CallStep& call) { predict_call(model_, in_directory(call, "/understudy")); }
   void perform(const GuestStep& step) {
     using enum GuestStep::Operation;
     if (step.operation == write)

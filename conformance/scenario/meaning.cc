@@ -154,6 +154,10 @@ void Meaning::check_image(const Image& image) {
     report(member(place, "cluster_size"), "a power of two from 512 to 2M");
   if (is_raw && !image.backing.empty())
     report(member(place, "backing"), "no backing image for a raw one", "make it qcow2");
+  if (!image.backing_name.empty() && (image.backing.empty() || !is_file_name(image.backing_name) ||
+                                      image.backing_name != this->image(image.backing)->file))
+    report(member(place, "backing_name"), "the name of the backing image's file, without a path",
+           fmt::format("found \"{}\"", image.backing_name));
   if (const Image* backing = this->image(image.backing);
       backing != nullptr && !sim::is_aligned(backing->size, kSector))
     report(member(draft_.images.at(backing->name).place, "size"),
@@ -199,8 +203,9 @@ void Meaning::check_disk_name(const std::string& target, const std::string& plac
 void Meaning::check_step(const CallStep& step, const std::string& place) {
   // Calls that must fail may name what is not there.
   if (!step.expect || !step.expect->error) check_disk_name(step.disk, member(place, "disk"));
-  if (step.base && !stays_in_directory(*step.base))
-    report(member(place, "base"), "a path beneath ${dir}", "found \"" + *step.base + "\"");
+  for (const auto& [key, name] : {std::pair{"base", &step.base}, std::pair{"top", &step.top}})
+    if (*name && !stays_in_directory(**name))
+      report(member(place, key), "a path beneath ${dir}", "found \"" + **name + "\"");
   std::set<std::string> flags;
   for (const std::string& flag : step.flags)
     if (!flags.insert(flag).second)

@@ -145,6 +145,7 @@ Image read_image(const std::string& name, const Object& object) {
     image.cluster_size = object.size("cluster_size");
   }
   if (object.has("backing")) image.backing = object.text("backing");
+  if (object.has("backing_name")) image.backing_name = object.text("backing_name");
   const Json& writes = object["writes"];
   for (std::size_t i = 0; i < writes.size(); ++i)
     image.writes.push_back(
@@ -198,28 +199,50 @@ std::optional<CallExpectation> read_expectation(const Object& step) {
       DomainError{failure.text("domain"), failure.text("code"), failure.text("message")}};
 }
 
+std::span<const std::string_view> flags_of(CallStep::Api api) {
+  switch (api) {
+    case CallStep::Api::block_rebase:
+      return kBlockRebaseFlags;
+    case CallStep::Api::block_job_abort:
+      return kBlockJobAbortFlags;
+    case CallStep::Api::block_job_set_speed:
+      return kBlockJobSetSpeedFlags;
+    case CallStep::Api::block_pull:
+      return kBlockPullFlags;
+    case CallStep::Api::block_commit:
+      return kBlockCommitFlags;
+  }
+  return {};
+}
+
+// A member that names an image, or is null; only some calls have it, and those must.
+std::optional<std::string> read_image_name(const Object& step, const char* key, bool wanted) {
+  if (!wanted) {
+    if (step.has(key))
+      step.error().report(step.place(key), fmt::format("no such member for {}", step.text("call")));
+    return std::nullopt;
+  }
+  if (!step.has(key))
+    step.error().report(step.place(), fmt::format("a member \"{}\": a path, or null", key));
+  else if (!step[key].is_null())
+    return step.text(key);
+  return std::nullopt;
+}
+
 CallStep read_call(const Object& step) {
+  using enum CallStep::Api;
   CallStep call;
   call.api = static_cast<CallStep::Api>(step.one_of("call", kApiNames));
   call.disk = step.text("disk");
   call.expect = read_expectation(step);
-  const bool is_rebase = call.api == CallStep::Api::block_rebase;
-  const bool is_abort = call.api == CallStep::Api::block_job_abort;
-  if (is_rebase) {
-    if (!step.has("base"))
-      step.error().report(step.place(), "a member \"base\": a path, or null");
-    else if (!step["base"].is_null())
-      call.base = step.text("base");
-    call.flags = step.texts("flags", kBlockRebaseFlags);
-  } else {
-    if (step.has("base")) step.error().report(step.place("base"), "a base for blockRebase only");
-    call.flags = is_abort ? step.texts("flags", kBlockJobAbortFlags)
-                          : step.texts("flags", kBlockJobSetSpeedFlags);
-  }
+  call.base = read_image_name(step, "base", call.api == block_rebase || call.api == block_commit);
+  call.top = read_image_name(step, "top", call.api == block_commit);
+  call.flags = step.texts("flags", flags_of(call.api));
   if (step.has("bandwidth")) {
-    if (is_abort) step.error().report(step.place("bandwidth"), "no bandwidth for blockJobAbort");
+    if (call.api == block_job_abort)
+      step.error().report(step.place("bandwidth"), "no bandwidth for blockJobAbort");
     call.bandwidth = step.size("bandwidth");
-  } else if (!is_rebase && !is_abort) {
+  } else if (call.api == block_job_set_speed) {
     step.error().report(step.place(), "a member \"bandwidth\"");
   }
   return call;

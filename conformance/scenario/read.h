@@ -21,9 +21,13 @@ inline constexpr std::array<std::string_view, 7> kBlockRebaseFlags = {
 inline constexpr std::array<std::string_view, 2> kBlockJobAbortFlags = {"async", "pivot"};
 inline constexpr std::array<std::string_view, 1> kBlockJobSetSpeedFlags = {"bandwidth-bytes"};
 
+inline constexpr std::array<std::string_view, 1> kBlockPullFlags = {"bandwidth-bytes"};
+inline constexpr std::array<std::string_view, 5> kBlockCommitFlags = {
+    "shallow", "delete", "active", "relative", "bandwidth-bytes"};
+
 // The API calls, as scenario files spell them; the order is CallStep::Api's.
-inline constexpr std::array<std::string_view, 3> kApiNames = {"blockRebase", "blockJobAbort",
-                                                              "blockJobSetSpeed"};
+inline constexpr std::array<std::string_view, 5> kApiNames = {
+    "blockRebase", "blockJobAbort", "blockJobSetSpeed", "blockPull", "blockCommit"};
 // The guest's operations; the order is GuestStep::Operation's.
 inline constexpr std::array<std::string_view, 5> kGuestOperations = {"write", "zero", "discard",
                                                                      "flush", "read"};

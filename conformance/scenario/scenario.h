@@ -34,6 +34,7 @@ struct Image {
   std::uint64_t size = 0;              // virtual size in bytes; 0 for raw makes an empty file
   std::uint64_t cluster_size = 65536;  // qcow2 only
   std::string backing;                 // name of another image, or empty
+  std::string backing_name = {};       // how the header names it; empty: by its absolute path
   std::vector<Write> writes;           // in order, made through the image's own chain
   friend bool operator==(const Image&, const Image&) = default;
 };
@@ -52,13 +53,21 @@ struct CallExpectation {
 
 // A libvirt API call.
 struct CallStep {
-  enum class Api : unsigned char { block_rebase, block_job_abort, block_job_set_speed };
+  enum class Api : unsigned char {
+    block_rebase,
+    block_job_abort,
+    block_job_set_speed,
+    block_pull,
+    block_commit
+  };
   Api api = Api::block_rebase;
   std::string disk;
-  std::optional<std::string> base;  // path with ${dir}; nothing is NULL
+  std::optional<std::string> base;      // path with ${dir}, name or "vda[2]"; nothing is NULL
+  std::optional<std::string> top = {};  // of blockCommit, the same
   std::uint64_t bandwidth = 0;
   std::vector<std::string> flags;         // "copy", "shallow", "reuse-ext", "copy-raw", "copy-dev",
-                                          // "relative", "bandwidth-bytes"; "pivot", "async"
+                                          // "relative", "bandwidth-bytes"; "pivot", "async";
+                                          // "delete", "active"
   std::optional<CallExpectation> expect;  // nothing: whatever the model demands
 };
 

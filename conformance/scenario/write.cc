@@ -43,6 +43,7 @@ Ordered image_json(const Image& image) {
   if (!is_raw && image.cluster_size != Image().cluster_size)
     json["cluster_size"] = sim::format_size(image.cluster_size);
   if (!image.backing.empty()) json["backing"] = image.backing;
+  if (!image.backing_name.empty()) json["backing_name"] = image.backing_name;
   for (const Write& write : image.writes) json["writes"].push_back(write_json(write));
   return json;
 }
@@ -51,8 +52,10 @@ Ordered step_json(const CallStep& step) {
   Ordered json;
   json["call"] = kApiNames[static_cast<std::size_t>(step.api)];
   json["disk"] = step.disk;
-  if (step.api == CallStep::Api::block_rebase)
+  const bool commits = step.api == CallStep::Api::block_commit;
+  if (commits || step.api == CallStep::Api::block_rebase)
     json["base"] = step.base ? Ordered(*step.base) : Ordered();
+  if (commits) json["top"] = step.top ? Ordered(*step.top) : Ordered();
   if (step.api != CallStep::Api::block_job_abort) json["bandwidth"] = step.bandwidth;
   if (!step.flags.empty()) json["flags"] = step.flags;
   if (step.expect && step.expect->error) {

@@ -1,12 +1,13 @@
-// The oracle of virDomainBlockRebase(COPY), virDomainBlockJobAbort and virDomainBlockJobSetSpeed.
+// The oracle of virDomainBlockRebase, BlockPull, BlockCommit, BlockJobAbort and BlockJobSetSpeed.
 //
 // A DomainModel is a value.  Describe the directory and the disks (add_image for every file, then
 // add_disk), and then do to the model what is done to the target, in the same order: block_rebase,
-// on_ready when the READY event has been seen, guest_write and its sisters, block_job_abort.  Each
-// call answers with what the target must answer, and afterwards events(), files(), chain() and
-// guest_view() say what must be true.  While a job exists its destination is `in_use` and is not
-// to be compared.  A prediction with `unknown` set is none: the model has nothing to say about
-// that request (and does nothing), so the scenario must not be judged by it.
+// on_ready when the READY event has been seen, on_completed when a pull or a commit has,
+// guest_write and its sisters, block_job_abort.  Each call answers with what the target must
+// answer, and afterwards events(), files(), chain() and guest_view() say what must be true.  While
+// a job exists its destination is `in_use` and is not to be compared.  A prediction with `unknown`
+// set is none: the model has nothing to say about that request (and does nothing), so the scenario
+// must not be judged by it.
 //
 // Files are named by plain names; paths are built with `directory`, which is whatever stands for
 // ${dir}: give Files::directory(), or "${dir}" itself and resolve later.
@@ -14,6 +15,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <string>
@@ -34,6 +36,13 @@ enum RebaseFlag : std::uint32_t {
   kCopyDev = 1U << 5,
   kBandwidthBytes = 1U << 6,
 };
+enum CommitFlag : std::uint32_t {
+  kCommitShallow = 1U << 0,
+  kCommitDelete = 1U << 1,
+  kCommitActive = 1U << 2,
+  kCommitRelative = 1U << 3,
+  kCommitBandwidthBytes = 1U << 4,
+};
 enum AbortFlag : std::uint32_t { kAsync = 1U << 0, kPivot = 1U << 1 };
 
 // virErrorPtr by name, message without libvirt's class text.
@@ -44,12 +53,13 @@ struct Refusal {
   friend bool operator==(const Refusal&, const Refusal&) = default;
 };
 
-// What becomes of an accepted block_rebase if nobody interferes.
+// What becomes of an accepted job if nobody interferes.  "READY" is COMPLETED for a pull and for a
+// commit of layers that are not active.
 enum class Course : std::uint8_t {
   fails,    // event FAILED, the destination is untouched, the job is gone
   ready,    // event READY, soon
   held,     // the bandwidth keeps it from READY for ever
-  limited,  // READY when the bandwidth has let everything through
+  limited,  // READY when the bandwidth has let everything through, which may be never
 };
 
 struct CallPrediction {
@@ -85,7 +95,7 @@ struct FileExpectation {
 struct ExpectedEvent {
   std::string disk;    // target name (BLOCK_JOB_2)
   std::string path;    // BLOCK_JOB
-  std::string type;    // "COPY"
+  std::string type;    // "COPY", "PULL", "COMMIT", "ACTIVE_COMMIT"
   std::string status;  // "READY", "COMPLETED", "CANCELED", "FAILED"
   friend bool operator==(const ExpectedEvent&, const ExpectedEvent&) = default;
 };
@@ -101,7 +111,7 @@ struct ChainExpectation {
   friend bool operator==(const ChainExpectation&, const ChainExpectation&) = default;
 };
 
-// <mirror> while a copy exists.
+// <mirror> while a copy or an active commit exists.
 struct MirrorExpectation {
   std::string path;
   std::string format;
@@ -126,6 +136,10 @@ class DomainModel {
   // `base` nothing is NULL; bandwidth as the flags say.
   CallPrediction block_rebase(const std::string& disk, const std::optional<std::string>& base,
                               std::uint64_t bandwidth, std::uint32_t flags);
+  CallPrediction block_pull(const std::string& disk, std::uint64_t bandwidth, std::uint32_t flags);
+  CallPrediction block_commit(const std::string& disk, const std::optional<std::string>& base,
+                              const std::optional<std::string>& top, std::uint64_t bandwidth,
+                              std::uint32_t flags);
   // Whether the job is ready is what on_ready() was told.
   CallPrediction block_job_abort(const std::string& disk, std::uint32_t flags);
   CallPrediction set_speed(const std::string& disk, std::uint64_t bandwidth, std::uint32_t flags);
@@ -133,6 +147,8 @@ class DomainModel {
   // --- what happens otherwise ---------------------------------------------------------------
   // The READY event was seen, or is now awaited.  Not before the course allows it.
   void on_ready(const std::string& disk);
+  // The COMPLETED event of a pull, or of a commit that needs no pivot, was seen.
+  void on_completed(const std::string& disk);
   void guest_write(const std::string& disk, std::uint64_t offset, std::uint64_t length,
                    std::uint8_t pattern);
   void guest_zero(const std::string& disk, std::uint64_t offset, std::uint64_t length);
@@ -145,6 +161,8 @@ class DomainModel {
   // --- what must be true now ----------------------------------------------------------------
   bool has_job(const std::string& disk) const;
   bool ready(const std::string& disk) const;
+  // There is a job, and it needs no pivot.
+  bool ends_by_itself(const std::string& disk) const;
   std::optional<Course> course(const std::string& disk) const;  // of the running job
   View guest_view(const std::string& disk) const;
   // What a file shows by its headers, opened cold.
@@ -155,10 +173,11 @@ class DomainModel {
   std::vector<FileExpectation> files() const;
   // All BLOCK_JOB events of the domain so far, in order.
   const std::vector<ExpectedEvent>& events() const { return events_; }
-  // JOB_STATUS_CHANGE of the newest copy job of the disk, in order, without the standby/ready and
-  // paused/running pairs of drains.
-  std::vector<std::string> job_statuses(const std::string& disk) const;
-  // Its id: "copy-vda-libvirt-1-format".
+  // JOB_STATUS_CHANGE of each job id that a disk has had, in order, without the standby/ready and
+  // paused/running pairs of drains.  Jobs after one another may have the same id.
+  using JobStatuses = std::map<std::string, std::vector<std::string>>;
+  const JobStatuses& job_statuses(const std::string& disk) const;
+  // The newest: "copy-vda-libvirt-1-format"; empty if there was none.
   std::string job_id(const std::string& disk) const;
 
  private:
@@ -172,11 +191,21 @@ class DomainModel {
   };
   struct Link {
     std::string file;
-    unsigned index = 0;  // N of libvirt-N-format
+    unsigned index = 0;    // N of libvirt-N-format
+    std::string relative;  // its name in the header above when that was read, if relative
   };
+  enum class JobKind : std::uint8_t { copy, pull, commit, active_commit };
   struct Job {
-    std::string destination;
+    JobKind kind = JobKind::copy;
+    std::string destination;  // the file that it writes to
     Format format = Format::raw;
+    // Of a pull or commit: the links [first, base) of the disk go.
+    std::size_t first = 0;
+    std::size_t base = 0;
+    bool removes = false;            // their files, too
+    std::string base_name;           // for the header above them
+    Layer finished{Format::raw, 0};  // the destination of one that does not mirror, when it is done
+    bool mirrors() const { return kind == JobKind::copy || kind == JobKind::active_commit; }
     MirrorRun run;
     std::uint64_t speed = 0;  // bytes/s; 0 is no limit
     Course course = Course::ready;
@@ -192,10 +221,20 @@ class DomainModel {
     bool terminated = true;
     bool discard_unmap = false;
     std::optional<Job> job;
-    std::vector<std::string> statuses;
+    JobStatuses statuses;
     std::string job_id;
+    // The job of that id comes to these statuses.
+    void pass(std::initializer_list<const char*> more) {
+      std::vector<std::string>& all = statuses[job_id];
+      all.insert(all.end(), more.begin(), more.end());
+    }
   };
   struct Request;  // one block_rebase on its way through libvirt's checks
+  // Which link of a disk a name means, or what is answered.
+  struct Found {
+    std::size_t link = 0;
+    CallPrediction otherwise;  // accepted(): found
+  };
 
   Disk* find(const std::string& name);
   const Disk& disk(const std::string& target) const;
@@ -212,7 +251,24 @@ class DomainModel {
   CallPrediction refuse_locked(const Request& request);
   static std::string new_job_id(const Disk& disk);
   Layer created(const Request& request) const;
-  void emit(const Disk& disk, const std::string& path, const std::string& status);
+  // The links of an image and what its headers say is below, numbered from `index` on.
+  void append_chain(std::vector<Link>& links, const std::string& image, unsigned index) const;
+  CallPrediction rebase(const std::string& disk, const std::optional<std::string>& base,
+                        std::uint64_t bandwidth, std::uint32_t flags);
+  // Among the links from `from` on.
+  Found find_link(const Disk& disk, std::size_t from, const std::string& name) const;
+  std::optional<std::string> relative_name(const Disk& disk, std::size_t from,
+                                           std::size_t to) const;
+  std::optional<CallPrediction> check_commit(const Disk& disk, std::size_t top, std::size_t base,
+                                             std::uint32_t flags) const;
+  bool used_elsewhere(const Disk& disk, std::size_t first, std::size_t last) const;
+  CallPrediction start_pull(Disk& disk, std::size_t base, const std::string& base_name,
+                            std::uint64_t speed);
+  CallPrediction start_commit(Disk& disk, const Job& job);
+  CallPrediction start_active_commit(Disk& disk, const Job& job);
+  LayerChain chain_between(const Disk& disk, std::size_t first, std::size_t last) const;
+  void drop_links(Disk& disk, const Job& job);
+  void emit(const Disk& disk, JobKind kind, const std::string& status);
   void end_job(Disk& disk);
   void pivot(Disk& disk);
   template <class Change>

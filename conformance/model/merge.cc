@@ -1,0 +1,129 @@
+#include "conformance/model/merge.h"
+
+#include <algorithm>
+#include <set>
+
+#include "sim/base/bytes.h"
+#include "sim/base/check.h"
+
+namespace conformance::model {
+
+namespace {
+
+LayerChain joined(LayerChain chain, const LayerChain& more) {
+  chain.insert(chain.end(), more.begin(), more.end());
+  return chain;
+}
+
+// Whether a layer is allocated somewhere in a range.
+struct Allocation {
+  bool possible = false;
+  bool certain = false;
+};
+
+void add_runs(const Layer& layer, std::uint64_t offset, std::uint64_t end, Allocation& into) {
+  for (const CellRun& run : layer.runs()) {
+    if (run.offset >= end || run.offset + run.length <= offset) continue;
+    into.possible = into.possible || run.cell.kind() != Kind::absent;
+    into.certain = into.certain || !run.cell.absent;
+  }
+}
+
+// A layer that ends before the range does hides what is below it there; whether the zeroes that are
+// read count as its own is open.
+Allocation allocation(const LayerChain& layers, std::uint64_t offset, std::uint64_t end) {
+  Allocation result;
+  for (const Layer* layer : layers) {
+    result.possible = result.possible || layer->size() < end;
+    end = std::min(end, layer->size());
+    add_runs(*layer, offset, end, result);
+  }
+  return result;
+}
+
+// What a place is that was filled with what was read: zeroes may be written as such.
+Cell filled(const Values& values) {
+  Cell cell = Cell::DataOf(values);
+  cell.zero = values.test(0);
+  return cell;
+}
+
+// Where none of these layers changes.
+std::set<std::uint64_t> borders(const LayerChain& layers, std::uint64_t size) {
+  std::set<std::uint64_t> all{0, size};
+  for (const Layer* layer : layers) {
+    for (const CellRun& run : layer->runs()) all.insert(std::min(run.offset, size));
+    all.insert(std::min(layer->size(), size));
+  }
+  return all;
+}
+
+// What is read in one run is written to the base: as data, or as zeroes.
+Layer with_written(const Layer& base, const LayerChain& below, const ViewRun& run) {
+  Layer as_data = base;
+  write(as_data, below, run.offset, run.length, run.values);
+  if (!run.values.test(0)) return as_data;
+  Layer as_zeroes = base;
+  write_zeroes(as_zeroes, below, run.offset, run.length);
+  as_data = either(as_data, as_zeroes);
+  // Nothing is written where nothing is beneath and zeroes are read already.
+  const View now = view(joined({&base}, below), run.offset, run.length);
+  const bool reads_zero =
+      std::ranges::all_of(now, [](const ViewRun& it) { return it.values.test(0); });
+  return below.empty() && reads_zero ? either(as_data, base) : as_data;
+}
+
+}  // namespace
+
+Layer pulled(const Layer& active, const LayerChain& between, const LayerChain& below) {
+  Layer result = active;
+  if (active.format() == Format::raw) return result;
+  const LayerChain whole = joined(joined({&active}, between), below);
+  for (std::uint64_t offset = 0; offset < active.size(); offset += active.unit()) {
+    const std::uint64_t end = std::min(offset + active.unit(), active.size());
+    Allocation own;
+    add_runs(active, offset, end, own);
+    const bool is_absent = !own.possible;
+    const bool may_be_absent = active.at(offset).absent;
+    const Allocation above = allocation(between, offset, end);
+    if (!may_be_absent || !above.possible) continue;
+    const Layer before = result;
+    for (const ViewRun& run : view(whole, offset, end - offset))
+      result.assign(run.offset, run.length, filled(run.values));
+    if (!is_absent || !above.certain) result = either(before, result);
+  }
+  return result;
+}
+
+Layer grown(const Layer& base, const LayerChain& below, std::uint64_t size) {
+  if (size <= base.size()) return base;
+  Layer result(base.format(), size, base.cluster_size(), base.version());
+  for (const CellRun& run : base.runs()) result.assign(run.offset, run.length, run.cell);
+  if (base.format() == Format::raw) return result;
+  const std::uint64_t from = base.size();
+  const std::uint64_t covered =
+      below.empty() ? from : std::clamp(below.front()->size(), from, size);
+  result.assign(from, covered - from, Cell::Zero());
+  result.assign(covered, size - covered, either(Cell::Absent(), Cell::Zero()));
+  return result;
+}
+
+Layer committed(const LayerChain& from, const Layer& base, const LayerChain& below) {
+  CHECK(!from.empty(), "nothing to commit");
+  const std::uint64_t size = from.front()->size();
+  const LayerChain whole = joined(joined(from, {&base}), below);
+  Layer result = grown(base, below, size);
+  const std::set<std::uint64_t> all = borders(from, size);
+  for (auto border = all.begin(); std::next(border) != all.end(); ++border) {
+    const std::uint64_t end = *std::next(border);
+    const Allocation above = allocation(from, *border, end);
+    if (!above.possible) continue;
+    for (const ViewRun& run : view(whole, *border, end - *border)) {
+      const Layer written = with_written(result, below, run);
+      result = above.certain ? written : either(result, written);
+    }
+  }
+  return result;
+}
+
+}  // namespace conformance::model

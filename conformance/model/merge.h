@@ -1,0 +1,25 @@
+// What merging layers of one chain leaves behind: pull and commit (docs/model.md, 1.6).
+
+#pragma once
+
+#include <cstdint>
+
+#include "conformance/model/layer.h"
+
+namespace conformance::model {
+
+// What a pull leaves in `active`: each cluster that is Absent there and not in all layers `between`
+// (top first; they are what goes away) holds what the disk shows there.  `below`: the base, which
+// stays, and all beneath it; empty if everything is pulled.
+Layer pulled(const Layer& active, const LayerChain& between, const LayerChain& below);
+
+// A layer that commit makes at least `size` long before it writes to it; what it gets reads as zero
+// even where a layer `below` it is that long.
+Layer grown(const Layer& base, const LayerChain& below, std::uint64_t size);
+
+// What a commit of the layers `from` (top first) leaves in `base`, over the layers `below` it: the
+// value of the topmost layer that is not Absent.  Where all of them are, base is not touched but by
+// the copy on write of its own clusters.
+Layer committed(const LayerChain& from, const Layer& base, const LayerChain& below);
+
+}  // namespace conformance::model
