@@ -513,7 +513,7 @@ TEST(Again, AfterAnAbortTheDestinationIsInTheWayUnlessReused) {  // measured
 
 TEST(Unknown, IsSaidSo) {
   DomainModel model = domain("chain3", "qcow2-bare");
-  EXPECT_TRUE(model.block_rebase("vda", "/d/base", 0, 0).unknown);  // a pull
+  EXPECT_TRUE(model.block_rebase("vda", "/d/./base", 0, 0).unknown);
   EXPECT_TRUE(model.block_rebase("vda", "/elsewhere/x", 0, kCopy).unknown);
   EXPECT_TRUE(model.block_rebase("vda", "/d/../x", 0, kCopy).unknown);
   model.add_image({.name = "loop", .size = 1_MiB, .backing = "snap2"});

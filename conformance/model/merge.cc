@@ -48,6 +48,21 @@ Cell filled(const Values& values) {
   return cell;
 }
 
+// What a range of `active` may hold already stays; what may be absent has been filled.
+void keep_what_is_there(Layer& filled, const Layer& active, std::uint64_t offset,
+                        std::uint64_t end) {
+  Layer kept = filled;
+  for (const CellRun& run : active.runs()) {
+    const std::uint64_t from = std::max(run.offset, offset);
+    const std::uint64_t to = std::min(run.offset + run.length, end);
+    if (from >= to || (!run.cell.zero && run.cell.data.none())) continue;
+    Cell cell = run.cell;
+    cell.absent = false;
+    kept.assign(from, to - from, cell);
+  }
+  filled = either(filled, kept);
+}
+
 // Where none of these layers changes.
 std::set<std::uint64_t> borders(const LayerChain& layers, std::uint64_t size) {
   std::set<std::uint64_t> all{0, size};
@@ -81,16 +96,13 @@ Layer pulled(const Layer& active, const LayerChain& between, const LayerChain& b
   const LayerChain whole = joined(joined({&active}, between), below);
   for (std::uint64_t offset = 0; offset < active.size(); offset += active.unit()) {
     const std::uint64_t end = std::min(offset + active.unit(), active.size());
-    Allocation own;
-    add_runs(active, offset, end, own);
-    const bool is_absent = !own.possible;
-    const bool may_be_absent = active.at(offset).absent;
     const Allocation above = allocation(between, offset, end);
-    if (!may_be_absent || !above.possible) continue;
+    if (!active.at(offset).absent || !above.possible) continue;
     const Layer before = result;
     for (const ViewRun& run : view(whole, offset, end - offset))
       result.assign(run.offset, run.length, filled(run.values));
-    if (!is_absent || !above.certain) result = either(before, result);
+    keep_what_is_there(result, active, offset, end);
+    if (!above.certain) result = either(before, result);
   }
   return result;
 }
