@@ -42,7 +42,8 @@ void DomainModel::add_image(const ImageSpec& spec) {
             .backing_string = {},
             .backing_format = {},
             .host_length = spec.host_length,
-            .unchanged = true};
+            .unchanged = true,
+            .may_leak = false};
   if (!spec.backing.empty()) {
     CHECK(files_.contains(spec.backing), "the backing image must be added first");
     file.backing_string = spec.backing_string.empty() ? path(spec.backing) : spec.backing_string;
@@ -171,6 +172,8 @@ std::optional<Refusal> DomainModel::check_destination(const Request& request) co
 std::optional<std::string> DomainModel::without_opinion(const Request& request) const {
   const std::uint64_t size = files_.at(request.disk.links.front().file).layer.size();
   if (size % 512 != 0) return "the disk is not a whole number of sectors";
+  if (request.shallow && !allocation_is_known(files_.at(request.disk.links.front().file).layer))
+    return "what a shallow copy takes depends on where an interrupted job had come to";
   if (request.existing == nullptr || opened(request.file)) return std::nullopt;
   const File& file = *request.existing;
   if (file.layer.format() == Format::raw && file.layer.size() != size &&
@@ -241,7 +244,8 @@ CallPrediction DomainModel::start_copy(const Request& request) {
               .backing_string = {},
               .backing_format = {},
               .host_length = {},
-              .unchanged = false};
+              .unchanged = false,
+              .may_leak = false};
     if (request.shallow) {
       file.backing = disk.links[1].file;
       file.backing_string = path(file.backing);
@@ -264,6 +268,7 @@ CallPrediction DomainModel::start_copy(const Request& request) {
                              .granularity = 0,
                              .header_backing = !copy.backing.empty()},
                             live_chain(disk), copy.layer, attached_to_copy(disk));
+  wake_others(disk);
   const MirrorRun& run = disk.job->run;
   disk.job->course = course_at(request.speed, run.dirty_at_start());
   // A destination that unmaps gets its zeroes for nothing, so they do not hold the job.
@@ -382,10 +387,19 @@ void DomainModel::guest_failed(const std::string& target, const Layer& before) {
   now = either(before, now);
 }
 
+void DomainModel::wake_others(const Disk& it) {
+  for (Disk& other : disks_)
+    if (&other != &it && other.job && !other.job->ready && other.job->course == Course::held)
+      other.job->course = Course::limited;
+}
+
 // The job is gone and the disk stays as it is.
 void DomainModel::end_job(Disk& it) {
-  Layer& target = files_.at(it.job->destination).layer;
-  target = it.job->mirrors() ? it.job->run.destination() : either(target, it.job->finished);
+  File& target = files_.at(it.job->destination);
+  target.layer =
+      it.job->mirrors() ? it.job->run.destination() : either(target.layer, it.job->finished);
+  wake_others(it);
+  target.may_leak = it.job->kind == JobKind::active_commit && !it.job->ready;
   it.job.reset();
 }
 

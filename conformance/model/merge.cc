@@ -1,6 +1,7 @@
 #include "conformance/model/merge.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "sim/base/bytes.h"
@@ -23,7 +24,7 @@ struct Allocation {
 
 void add_runs(const Layer& layer, std::uint64_t offset, std::uint64_t end, Allocation& into) {
   for (const CellRun& run : layer.runs()) {
-    if (run.offset >= end || run.offset + run.length <= offset) continue;
+    if (offset >= end || run.offset >= end || run.offset + run.length <= offset) continue;
     into.possible = into.possible || run.cell.kind() != Kind::absent;
     into.certain = into.certain || !run.cell.absent;
   }
@@ -61,6 +62,21 @@ void keep_what_is_there(Layer& filled, const Layer& active, std::uint64_t offset
     kept.assign(from, to - from, cell);
   }
   filled = either(filled, kept);
+}
+
+// What the disk showed as zeroes beyond the end of a short layer must not show what is longer.
+void must_not_show(Layer& result, const LayerChain& below, std::uint64_t offset,
+                   std::uint64_t end) {
+  const std::vector<CellRun> runs = result.runs();
+  for (const CellRun& run : runs) {
+    const std::uint64_t from = std::max(run.offset, offset);
+    const std::uint64_t to = std::min(run.offset + run.length, end);
+    if (from >= to || !run.cell.absent || run.cell.kind() == Kind::absent) continue;
+    Cell cell = run.cell;
+    cell.absent = false;
+    for (const ViewRun& shown : view(below, from, to - from))
+      if (shown.pattern() != 0) result.assign(shown.offset, shown.length, cell);
+  }
 }
 
 // Where none of these layers changes.
@@ -103,8 +119,41 @@ Layer pulled(const Layer& active, const LayerChain& between, const LayerChain& b
       result.assign(run.offset, run.length, filled(run.values));
     keep_what_is_there(result, active, offset, end);
     if (!above.certain) result = either(before, result);
+    must_not_show(result, below, offset, end);
   }
   return result;
+}
+
+static std::optional<std::uint64_t> first_absent(const Layer& layer, std::uint64_t offset,
+                                                 std::uint64_t end) {
+  for (const CellRun& run : layer.runs())
+    if (run.cell.kind() == Kind::absent && run.offset < end && run.offset + run.length > offset)
+      return std::max(run.offset, offset);
+  return std::nullopt;
+}
+
+// One stretch of a pull or a commit is at most 512 KiB.
+bool surely_sleeps(const Layer* own, const LayerChain& layers, std::uint64_t size) {
+  constexpr std::uint64_t kLongest = 512U << 10;
+  std::uint64_t end = size;
+  for (const Layer* layer : layers) {
+    end = std::min(end, layer->size());
+    for (const CellRun& run : layer->runs()) {
+      const std::uint64_t stop = std::min(run.offset + run.length, end);
+      if (run.cell.absent || run.offset >= stop) continue;
+      const auto from = own == nullptr ? run.offset : first_absent(*own, run.offset, stop);
+      if (from && *from + kLongest < size) return true;
+    }
+  }
+  return false;
+}
+
+bool surely_idle(const LayerChain& layers) {
+  return std::ranges::all_of(layers, [&](const Layer* layer) {
+    return layer->size() >= layers.front()->size() &&
+           std::ranges::all_of(layer->runs(),
+                               [](const CellRun& run) { return run.cell.kind() == Kind::absent; });
+  });
 }
 
 Layer grown(const Layer& base, const LayerChain& below, std::uint64_t size) {
@@ -115,8 +164,15 @@ Layer grown(const Layer& base, const LayerChain& below, std::uint64_t size) {
   const std::uint64_t from = base.size();
   const std::uint64_t covered =
       below.empty() ? from : std::clamp(below.front()->size(), from, size);
-  result.assign(from, covered - from, Cell::Zero());
   result.assign(covered, size - covered, either(Cell::Absent(), Cell::Zero()));
+  // Of an allocated cluster that ended with the image, the rest is allocated, too.
+  const std::uint64_t in_cluster = std::min(sim::align_up(from, base.unit()), size);
+  if (in_cluster > from && base.at(from - 1).kind() != Kind::absent)
+    result.assign(from, in_cluster - from, either(result.at(from), Cell::AnyZero()));
+  if (covered == from) return result;
+  // Zeroes are written over what would show from below: as data in the cluster that has begun.
+  write(result, below, from, in_cluster - from, 0);
+  if (covered > in_cluster) result.assign(in_cluster, covered - in_cluster, Cell::Zero());
   return result;
 }
 
