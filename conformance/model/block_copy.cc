@@ -207,9 +207,14 @@ CallPrediction DomainModel::refuse_locked(const Request& request) {
     request.disk.job_id = new_job_id(request.disk);
     request.disk.pass({"created", "null"});
   }
+  // The destination of another copy shares not even reading.
+  const bool is_copied_to = std::ranges::any_of(disks_, [&](const Disk& it) {
+    return it.job && it.job->kind == JobKind::copy && it.job->destination == request.file;
+  });
   return refused("QEMU", "INTERNAL_ERROR",
-                 fmt::format("unable to execute QEMU command '{}': Failed to get \"write\" lock",
-                             at_the_job ? "blockdev-mirror" : "blockdev-add"));
+                 fmt::format("unable to execute QEMU command '{}': Failed to get \"{}\" lock",
+                             at_the_job ? "blockdev-mirror" : "blockdev-add",
+                             is_copied_to && !at_the_job ? "consistent read" : "write"));
 }
 
 CallPrediction DomainModel::start_copy(const Request& request) {
@@ -271,8 +276,9 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   wake_others(disk);
   const MirrorRun& run = disk.job->run;
   disk.job->course = course_at(request.speed, run.dirty_at_start());
-  // A destination that unmaps gets its zeroes for nothing, so they do not hold the job.
-  if (disk.discard_unmap && disk.job->course != Course::ready)
+  // Zeroes may be had for nothing, and then do not hold the job: where the destination unmaps, and
+  // from 10.0 on where it reads as zero already.
+  if (disk.job->course != Course::ready && (disk.discard_unmap || run.data_at_start() == 0))
     disk.job->course =
         run.data_at_start() == 0 ? Course::limited : course_at(request.speed, run.data_at_start());
   prediction.course = disk.job->course;
