@@ -356,12 +356,18 @@ void DomainModel::guest(const std::string& target, std::uint64_t offset, std::ui
                         Change change) {
   Disk& it = disk(target);
   File& active = files_.at(it.links.front().file);
-  change(active.layer, live_chain(it, 1));
+  LayerChain chain = live_chain(it);
+  // What an active commit has copied so far lies below the guest already.
+  const bool commits = it.job && it.job->kind == JobKind::active_commit;
+  const Layer base_now = commits ? it.job->run.destination() : Layer(Format::raw, 0);
+  if (commits) chain.at(it.job->base) = &base_now;
+  const LayerChain below(chain.begin() + 1, chain.end());
+  change(active.layer, below);
   active.unchanged = false;
   if (!it.job) return;
-  if (it.job->kind == JobKind::pull) change(it.job->finished, live_chain(it, 1));
+  if (it.job->kind == JobKind::pull) change(it.job->finished, below);
   if (!it.job->mirrors()) return;
-  it.job->run.source_changed(live_chain(it), attached_to_copy(it), offset, length);
+  it.job->run.source_changed(chain, attached_to_copy(it), offset, length);
   if (!it.job->ready) it.job->disturbed = true;
 }
 

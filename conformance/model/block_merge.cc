@@ -276,6 +276,10 @@ CallPrediction DomainModel::start_active_commit(Disk& it, const Job& job) {
                            .header_backing = !base.backing.empty()},
                           live_chain(it), base.layer, below);
   it.job->course = course_at(job.speed, it.job->run.dirty_at_start());
+  // As of a copy: from 10.0 on zeroes may be had for nothing.
+  const std::uint64_t data = it.job->run.data_at_start();
+  if (it.job->course != Course::ready)
+    it.job->course = data == 0 ? Course::limited : course_at(job.speed, data);
   wake_others(it);
   CallPrediction prediction;
   prediction.course = it.job->course;

@@ -89,6 +89,16 @@ std::set<std::uint64_t> borders(const LayerChain& layers, std::uint64_t size) {
   return all;
 }
 
+// What is read in a range, and whether that surely is committed.
+struct Piece {
+  ViewRun run;
+  bool certain = false;
+  bool continues(const Piece& next) const {
+    return run.offset + run.length == next.run.offset && run.values == next.run.values &&
+           certain == next.certain;
+  }
+};
+
 // What is read in one run is written to the base: as data, or as zeroes.
 Layer with_written(const Layer& base, const LayerChain& below, const ViewRun& run) {
   Layer as_data = base;
@@ -176,22 +186,37 @@ Layer grown(const Layer& base, const LayerChain& below, std::uint64_t size) {
   return result;
 }
 
+// The base with these written to it, one after the other.
+static Layer with_all(Layer base, const LayerChain& below, const std::vector<Piece>& pieces) {
+  for (const Piece& piece : pieces) {
+    const Layer written = with_written(base, below, piece.run);
+    base = piece.certain ? written : either(base, written);
+  }
+  return base;
+}
+
 Layer committed(const LayerChain& from, const Layer& base, const LayerChain& below) {
   CHECK(!from.empty(), "nothing to commit");
   const std::uint64_t size = from.front()->size();
   const LayerChain whole = joined(joined(from, {&base}), below);
-  Layer result = grown(base, below, size);
+  std::vector<Piece> pieces, joined_pieces;
   const std::set<std::uint64_t> all = borders(from, size);
   for (auto border = all.begin(); std::next(border) != all.end(); ++border) {
     const std::uint64_t end = *std::next(border);
     const Allocation above = allocation(from, *border, end);
     if (!above.possible) continue;
     for (const ViewRun& run : view(whole, *border, end - *border)) {
-      const Layer written = with_written(result, below, run);
-      result = above.certain ? written : either(result, written);
+      pieces.push_back({run, above.certain});
+      const bool goes_on = !joined_pieces.empty() && joined_pieces.back().continues(pieces.back());
+      if (goes_on)
+        joined_pieces.back().run.length += run.length;
+      else
+        joined_pieces.push_back(pieces.back());
     }
   }
-  return result;
+  // Zeroes that make up a whole cluster of the base only together may be written as one.
+  const Layer target = grown(base, below, size);
+  return either(with_all(target, below, pieces), with_all(target, below, joined_pieces));
 }
 
 }  // namespace conformance::model
