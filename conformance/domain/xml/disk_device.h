@@ -33,10 +33,10 @@ struct Mirror {
 // What is the device's, and stays when its source is replaced.  Attributes that are not given are
 // empty.  The words are libvirt's (names.h).
 struct DiskDevice {
-  std::string target;           // <target dev>: "vda"
-  std::string bus;              // <target bus>
-  std::string device = "disk";  // "disk", "cdrom", "floppy", "lun"
-  std::string driver;           // <driver name>: "qemu"
+  std::string target;                             // <target dev>: "vda"
+  std::string bus;                                // <target bus>
+  std::string device = "disk";                    // "disk", "cdrom", "floppy", "lun"
+  std::string driver;                             // <driver name>: "qemu"
   std::string cache, io, discard, detect_zeroes;  // of <driver>
   std::string snapshot;                           // "no", "internal", "external", "manual"
   std::string startup_policy;  // libvirt keeps it with the disk, though it is in <source>

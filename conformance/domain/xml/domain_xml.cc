@@ -65,17 +65,19 @@ void fill(Element& devices, const std::vector<DiskDevice>& disks, std::size_t& n
   };
   auto places = std::ranges::count_if(devices.children, is_disk);
   // Where there is no place, disks stand where libvirt has them: behind the emulator.
+  const bool placeless = places == 0 && last;
   const auto emulator = std::ranges::find(devices.children, "emulator", &Element::name);
-  if (places == 0 && last && emulator == devices.children.end()) add(disks.size());
+  const bool first = placeless && emulator == devices.children.end();
+  if (first) add(disks.size());
   for (Element& child : devices.children) {
     if (is_disk(child)) {
       --places;
       add(places == 0 && last ? disks.size() : next + 1);
       continue;
     }
-    const bool behind = places == 0 && last && &child == &*emulator;
+    const bool is_emulator = child.name == "emulator";
     children.push_back(std::move(child));
-    if (behind) add(disks.size());
+    if (placeless && is_emulator) add(disks.size());
   }
   devices.children = std::move(children);
 }

@@ -14,8 +14,8 @@ namespace conformance::xml {
 struct DomainXml {
   std::vector<DiskDevice> disks;  // in the order of the document
   // The whole document.  An empty <disk> in <devices> marks the place of each disk: the first one
-  // is of disks[0], and so on.  Further disks are written behind the last place, and places that are
-  // left over are not written.
+  // is of disks[0], and so on.  Further disks are written behind the last place, and places that
+  // are left over are not written.
   Element rest;
   friend bool operator==(const DomainXml&, const DomainXml&) = default;
 };

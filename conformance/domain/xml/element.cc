@@ -109,14 +109,30 @@ namespace {
 void escape(std::string& out, std::string_view text, bool in_attribute) {
   for (const char c : text) {
     switch (c) {
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '&': out += "&amp;"; break;
-      case '\'': out += "&apos;"; break;
-      case '"': out += "&quot;"; break;
-      case '\r': out += "&#13;"; break;
-      case '\n': out += in_attribute ? "&#10;" : "\n"; break;
-      case '\t': out += in_attribute ? "&#9;" : "\t"; break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '\'':
+        out += "&apos;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\r':
+        out += "&#13;";
+        break;
+      case '\n':
+        out += in_attribute ? "&#10;" : "\n";
+        break;
+      case '\t':
+        out += in_attribute ? "&#9;" : "\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) >= 0x20) out += c;
     }
@@ -137,12 +153,17 @@ class Writer {
  private:
   void write(const Element& node, unsigned level) {
     switch (node.kind) {
-      case Element::Kind::text: escape(out_, node.content, false); return;
-      case Element::Kind::comment: out_ += "<!--" + node.content + "-->"; return;
+      case Element::Kind::text:
+        escape(out_, node.content, false);
+        return;
+      case Element::Kind::comment:
+        out_ += "<!--" + node.content + "-->";
+        return;
       case Element::Kind::instruction:
         out_ += "<?" + node.name + (node.content.empty() ? "" : " ") + node.content + "?>";
         return;
-      case Element::Kind::element: break;
+      case Element::Kind::element:
+        break;
     }
     out_ += "<" + node.name;
     for (const Attribute& attribute : node.attributes) {

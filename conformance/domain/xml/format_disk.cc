@@ -26,8 +26,8 @@ Element format_driver(const DiskDevice& disk) {
 
 std::optional<Element> format_disk_source(const DiskDevice& disk, Form form) {
   const bool indexed = form == Form::live && disk.source.index != 0;
-  auto source = format_source(disk.source, {.auth = !disk.auth_in_disk,
-                                            .encryption = !disk.encryption_in_disk});
+  auto source = format_source(disk.source,
+                              {.auth = !disk.auth_in_disk, .encryption = !disk.encryption_in_disk});
   if (!source) {
     if (disk.startup_policy.empty()) return std::nullopt;
     source = Element::named("source");
@@ -97,8 +97,7 @@ Element format_disk(const DiskDevice& disk, Form form) {
     made.push_back(std::move(driver));
   if (disk.auth_in_disk && disk.source.auth) made.push_back(format_auth(*disk.source.auth));
   if (auto source = format_disk_source(disk, form)) made.push_back(std::move(*source));
-  if (auto backing = format_backing(disk.source.backing, form))
-    made.push_back(std::move(*backing));
+  if (auto backing = format_backing(disk.source.backing, form)) made.push_back(std::move(*backing));
   if (disk.mirror && form == Form::live) made.push_back(format_mirror(*disk.mirror));
   made.push_back(format_target(disk));
   if (!disk.iotune.empty()) made.push_back(format_iotune(disk.iotune));

@@ -36,9 +36,15 @@ Element format_label(const SecurityLabel& label) {
 
 void set_by_type(Element& element, const StorageSource& source) {
   switch (source.type) {
-    case StorageType::file: element.set_if("file", source.path); break;
-    case StorageType::block: element.set_if("dev", source.path); break;
-    case StorageType::dir: element.set_if("dir", source.path); break;
+    case StorageType::file:
+      element.set_if("file", source.path);
+      break;
+    case StorageType::block:
+      element.set_if("dev", source.path);
+      break;
+    case StorageType::dir:
+      element.set_if("dir", source.path);
+      break;
     case StorageType::network:
       element.set_if("protocol", source.protocol).set_if("name", source.name);
       break;
@@ -47,7 +53,8 @@ void set_by_type(Element& element, const StorageSource& source) {
       element.set_if("mode", source.mode);
       break;
     case StorageType::nvme:
-    case StorageType::vhostuser: break;
+    case StorageType::vhostuser:
+      break;
   }
 }
 
@@ -80,8 +87,7 @@ std::optional<Element> format_source(const StorageSource& source, Inside inside)
   else
     for (const SecurityLabel& label : source.labels) made.push_back(format_label(label));
   if (inside.auth && source.auth) made.push_back(format_auth(*source.auth));
-  if (inside.encryption && source.encryption)
-    made.push_back(format_encryption(*source.encryption));
+  if (inside.encryption && source.encryption) made.push_back(format_encryption(*source.encryption));
   arrange(element, names::kSourceChildren, std::move(made), source.others);
   if (element.attributes.empty() && element.children.empty()) return std::nullopt;
   return element;

@@ -76,8 +76,7 @@ DomainResult<void> parse_disk_source(Element& element, Form form, DiskDevice& di
 DomainResult<void> parse_old_places(Element& element, DiskDevice& disk) {
   if (const Element* auth = element.child("auth")) {
     if (disk.source.auth)
-      return errors::unsupported("DOMAIN",
-                                 "an <auth> definition already found for disk source");
+      return errors::unsupported("DOMAIN", "an <auth> definition already found for disk source");
     auto read = parse_auth(*auth, disk.source);
     if (!read) return std::unexpected(read.error());
     disk.source.auth = std::move(*read);
@@ -108,8 +107,8 @@ DomainResult<void> parse_iotune(const Element& element, IoTune& iotune) {
     if (*value != 0) iotune.limits.emplace(name, *value);
   }
   if (const Element* group = element.child("group_name")) iotune.group_name = group->text();
-  for (const std::string_view kind : {"bytes_sec"sv, "iops_sec"sv, "bytes_sec_max"sv,
-                                      "iops_sec_max"sv}) {
+  for (const std::string_view kind :
+       {"bytes_sec"sv, "iops_sec"sv, "bytes_sec_max"sv, "iops_sec_max"sv}) {
     const auto limited = [&](std::string_view direction) {
       return iotune.limits.contains(fmt::format("{}_{}", direction, kind));
     };
@@ -141,8 +140,7 @@ DomainResult<Mirror> parse_mirror(Element& element, Form form) {
     mirror.source.index = *index;
     if (auto read = parse_backing(element, form, mirror.source); !read)
       return std::unexpected(read.error());
-    mirror.source.layer_others =
-        keep_others(element, names::kLayerChildren, names::kLayerChildren);
+    mirror.source.layer_others = keep_others(element, names::kLayerChildren, names::kLayerChildren);
   } else {
     if (mirror.job != "copy")
       return errors::domain_xml("mirror without type only supported by copy job");
@@ -209,8 +207,7 @@ DomainResult<void> check_names(const DiskDevice& disk, bool has_address) {
     return errors::make("DOMAIN", "INTERNAL_ERROR", std::move(message));
   };
   if (disk.device == "floppy") {
-    if (disk.bus != "fdc")
-      return internal("Invalid bus type '" + disk.bus + "' for floppy disk");
+    if (disk.bus != "fdc") return internal("Invalid bus type '" + disk.bus + "' for floppy disk");
     if (!disk.target.starts_with("fd"))
       return internal("Invalid floppy device name: " + disk.target);
     return {};
@@ -228,10 +225,9 @@ DomainResult<void> check_names(const DiskDevice& disk, bool has_address) {
 DomainResult<void> check_policies(const DiskDevice& disk) {
   const StorageSource& source = disk.source;
   const bool removable = disk.device == "cdrom" || disk.device == "floppy";
-  if (disk.device == "lun" &&
-      (source.type == StorageType::file || source.type == StorageType::dir))
-    return errors::unsupported(
-        "DOMAIN", "disk device='lun' is only valid for block type disk source");
+  if (disk.device == "lun" && (source.type == StorageType::file || source.type == StorageType::dir))
+    return errors::unsupported("DOMAIN",
+                               "disk device='lun' is only valid for block type disk source");
   if (disk.startup_policy.empty()) return {};
   if (source.type == StorageType::network)
     return errors::domain_xml("disk startupPolicy '" + disk.startup_policy +
@@ -262,10 +258,10 @@ void parse_flags(const Element& element, Form form, DiskDevice& disk) {
 }  // namespace
 
 DomainResult<DiskDevice> parse_disk(Element& element, Form form) {
-  static constexpr std::array kRead{
-      "driver"sv, "auth"sv,     "source"sv,    "backingStore"sv, "mirror"sv, "target"sv,
-      "iotune"sv, "readonly"sv, "shareable"sv, "transient"sv,    "serial"sv, "encryption"sv,
-      "alias"sv};
+  static constexpr std::array kRead{"driver"sv,    "auth"sv,      "source"sv, "backingStore"sv,
+                                    "mirror"sv,    "target"sv,    "iotune"sv, "readonly"sv,
+                                    "shareable"sv, "transient"sv, "serial"sv, "encryption"sv,
+                                    "alias"sv};
   DiskDevice disk;
   const auto failed = [](const DomainResult<void>& read) { return std::unexpected(read.error()); };
   if (auto read = parse_attributes(element, disk); !read) return failed(read);

@@ -67,7 +67,8 @@ unsigned default_port(std::string_view protocol) {
       {"http", 80},   {"https", 443},     {"ftp", 21},        {"ftps", 990},
       {"tftp", 69},   {"ssh", 22},        {"vxhs", 9999},
   };
-  const auto* found = std::ranges::find(kPorts, protocol, &std::pair<std::string_view, unsigned>::first);
+  const auto* found =
+      std::ranges::find(kPorts, protocol, &std::pair<std::string_view, unsigned>::first);
   return found == std::end(kPorts) ? 0 : found->second;
 }
 
@@ -177,26 +178,41 @@ Names read_attributes(StorageType type) {
   static constexpr std::array kVolume{"pool"sv, "volume"sv, "mode"sv, "index"sv, "startupPolicy"sv};
   static constexpr std::array kOther{"index"sv, "startupPolicy"sv};
   switch (type) {
-    case StorageType::file: return kFile;
-    case StorageType::block: return kBlock;
-    case StorageType::dir: return kDir;
-    case StorageType::network: return kNetwork;
-    case StorageType::volume: return kVolume;
+    case StorageType::file:
+      return kFile;
+    case StorageType::block:
+      return kBlock;
+    case StorageType::dir:
+      return kDir;
+    case StorageType::network:
+      return kNetwork;
+    case StorageType::volume:
+      return kVolume;
     case StorageType::nvme:
-    case StorageType::vhostuser: break;
+    case StorageType::vhostuser:
+      break;
   }
   return kOther;
 }
 
 DomainResult<void> parse_by_type(const Element& element, StorageSource& source) {
   switch (source.type) {
-    case StorageType::file: source.path = value_of(element, "file"); return {};
-    case StorageType::block: source.path = value_of(element, "dev"); return {};
-    case StorageType::dir: source.path = value_of(element, "dir"); return {};
-    case StorageType::network: return parse_network(element, source);
-    case StorageType::volume: return parse_volume_source(element, source);
+    case StorageType::file:
+      source.path = value_of(element, "file");
+      return {};
+    case StorageType::block:
+      source.path = value_of(element, "dev");
+      return {};
+    case StorageType::dir:
+      source.path = value_of(element, "dir");
+      return {};
+    case StorageType::network:
+      return parse_network(element, source);
+    case StorageType::volume:
+      return parse_volume_source(element, source);
     case StorageType::nvme:
-    case StorageType::vhostuser: break;
+    case StorageType::vhostuser:
+      break;
   }
   return {};
 }

@@ -46,8 +46,8 @@ std::optional<Encoding> encoding_of(std::string_view text, std::string& name) {
   return std::nullopt;
 }
 
-// True if a start tag has more attributes than we accept.  Its '=' outside quotes are counted; where
-// the text is no XML this may lose its way, but libxml2 stops there.
+// True if a start tag has more attributes than we accept.  Its '=' outside quotes are counted;
+// where the text is no XML this may lose its way, but libxml2 stops there.
 bool too_many_attributes(std::string_view text) {
   const auto skip = [&](std::size_t at, std::string_view end) {
     const std::size_t found = text.find(end, at);
@@ -96,8 +96,8 @@ class Parse {
     handler.endElementNs = [](void* self, const xmlChar*, const xmlChar*, const xmlChar*) {
       static_cast<Parse*>(self)->end();
     };
-    handler.characters = handler.ignorableWhitespace = handler.cdataBlock =
-        [](void* self, const xmlChar* data, int size) {
+    handler.characters = handler.ignorableWhitespace =
+        handler.cdataBlock = [](void* self, const xmlChar* data, int size) {
           static_cast<Parse*>(self)->characters({of(data), static_cast<std::size_t>(size)});
         };
     handler.comment = [](void* self, const xmlChar* data) {
@@ -176,15 +176,14 @@ class Parse {
                     const xmlChar** attributes) {
     Parse& parse = *static_cast<Parse*>(self);
     const auto total = static_cast<std::size_t>(namespace_count + attribute_count);
-    if (!parse.count_node() ||
-        !parse.count(parse.attributes_, total, kMaxAttributes, "attributes"))
+    if (!parse.count_node() || !parse.count(parse.attributes_, total, kMaxAttributes, "attributes"))
       return;
     Element element = Element::named(qualified(prefix, name));
     element.attributes.reserve(total);
     for (int i = 0; i < namespace_count; ++i)
-      element.set(namespaces[2 * i] == nullptr ? "xmlns"
-                                               : std::string("xmlns:") + of(namespaces[2 * i]),
-                  of(namespaces[2 * i + 1]));
+      element.set(
+          namespaces[2 * i] == nullptr ? "xmlns" : std::string("xmlns:") + of(namespaces[2 * i]),
+          of(namespaces[2 * i + 1]));
     for (int i = 0; i < attribute_count; ++i) {
       const xmlChar** five = attributes + std::ptrdiff_t{5} * i;  // name prefix uri value end
       element.set(qualified(five[1], five[0]),
@@ -249,8 +248,7 @@ DomainResult<Element> read_document(const std::string& text, const DocumentKind&
   std::string_view rest = text;
   if (rest.starts_with(kByteOrderMark)) rest.remove_prefix(kByteOrderMark.size());
   if (rest.empty()) return syntax(kind, 1, "Document is empty");
-  if (rest.contains('\0'))
-    return syntax(kind, 1, "Input is not proper UTF-8, indicate encoding !");
+  if (rest.contains('\0')) return syntax(kind, 1, "Input is not proper UTF-8, indicate encoding !");
   std::string name;
   const std::optional<Encoding> encoding = encoding_of(rest, name);
   if (!encoding) return syntax(kind, 1, shown("Unsupported encoding " + name));

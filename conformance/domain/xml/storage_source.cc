@@ -63,11 +63,15 @@ bool StorageSource::empty() const {
   switch (type) {
     case StorageType::file:
     case StorageType::block:
-    case StorageType::dir: return path.empty();
-    case StorageType::network: return protocol.empty() || protocol == "none";
-    case StorageType::volume: return pool.empty();
+    case StorageType::dir:
+      return path.empty();
+    case StorageType::network:
+      return protocol.empty() || protocol == "none";
+    case StorageType::volume:
+      return pool.empty();
     case StorageType::nvme:
-    case StorageType::vhostuser: return other_attributes.empty();
+    case StorageType::vhostuser:
+      return other_attributes.empty();
   }
   return true;
 }

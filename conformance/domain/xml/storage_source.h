@@ -107,8 +107,8 @@ class Backing {
 
 struct StorageSource {
   StorageType type = StorageType::file;
-  std::string format;  // "qcow2", …; empty: not given
-  std::string path;    // of file, block and dir
+  std::string format;          // "qcow2", …; empty: not given
+  std::string path;            // of file, block and dir
   std::string protocol, name;  // of network
   std::vector<Host> hosts;
   std::string pool, volume, mode;  // of volume
@@ -119,12 +119,12 @@ struct StorageSource {
   Backing backing;
 
   // What this room has no meaning for.
-  std::vector<Attribute> other_attributes;  // of <source>
-  std::vector<Kept> others;                 // in <source>
+  std::vector<Attribute> other_attributes;   // of <source>
+  std::vector<Kept> others;                  // in <source>
   std::vector<Attribute> format_attributes;  // of <format>; a disk's <driver> has its own
-  std::vector<Kept> format_others;          // in <format>, or in a disk's <driver>
-  std::vector<Attribute> layer_attributes;  // of <backingStore> or <mirror>
-  std::vector<Kept> layer_others;           // in <backingStore> or <mirror>
+  std::vector<Kept> format_others;           // in <format>, or in a disk's <driver>
+  std::vector<Attribute> layer_attributes;   // of <backingStore> or <mirror>
+  std::vector<Kept> layer_others;            // in <backingStore> or <mirror>
 
   // Names no image, as an empty cdrom (virStorageSourceIsEmpty).
   bool empty() const;
@@ -167,7 +167,8 @@ struct Inside {
 std::optional<Element> format_source(const StorageSource& source, Inside inside = {});
 // <backingStore>, or nothing where libvirt writes none.
 std::optional<Element> format_backing(const Backing& backing, Form form);
-// Fills a <backingStore> or <mirror>: <format>, <source> (with its index, if asked), <backingStore>.
+// Fills a <backingStore> or <mirror>: <format>, <source> (with its index, if asked),
+// <backingStore>.
 void format_layer(Element& parent, const StorageSource& source, Form form, bool index_in_source);
 Element format_encryption(const Encryption& encryption);
 Element format_auth(const Authentication& auth);
