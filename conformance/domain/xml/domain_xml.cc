@@ -37,6 +37,11 @@ DomainResult<DomainXml> parse_domain(const std::string& text, Form form) {
 
 DomainResult<DomainXml> parse_domain(Element domain, Form form) {
   DomainXml result;
+  std::size_t count = 0;
+  for (const Element& devices : domain.children)
+    if (devices.name == "devices")
+      count += static_cast<std::size_t>(std::ranges::count_if(devices.children, is_disk));
+  result.disks.reserve(count);
   for (Element& devices : domain.children) {
     if (devices.name != "devices") continue;
     for (Element& element : devices.children) {

@@ -117,7 +117,10 @@ class Parse {
         &xmlFreeParserCtxt);
     if (!context) return errors::beyond_limit("out of memory");
     context_ = context.get();
-    xmlCtxtUseOptions(context_, XML_PARSE_NONET | XML_PARSE_NOWARNING | XML_PARSE_IGNORE_ENC);
+    // NOENT: '&' in attributes as it is, not escaped once more.  There are no entities but XML's
+    // own: a document type declaration ends the parse before it could declare one.
+    xmlCtxtUseOptions(
+        context_, XML_PARSE_NONET | XML_PARSE_NOWARNING | XML_PARSE_IGNORE_ENC | XML_PARSE_NOENT);
     // Named, so that it is not guessed from the first bytes.
     context_->encoding = xmlStrdup(reinterpret_cast<const xmlChar*>("UTF-8"));
     xmlParseDocument(context_);
@@ -213,7 +216,7 @@ class Parse {
       });
   }
   void characters(std::string_view data) {
-    if (open_.empty()) return;
+    if (open_.empty() || data.empty()) return;
     std::vector<Element>& siblings = open_.back()->children;
     if (!siblings.empty() && siblings.back().kind == Element::Kind::text)
       siblings.back().content += data;

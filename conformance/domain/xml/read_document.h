@@ -13,7 +13,7 @@ namespace conformance::xml {
 
 inline constexpr std::size_t kMaxDocument = std::size_t{16} << 20;  // bytes
 inline constexpr unsigned kMaxDepth = 256;                          // libxml2's own limit
-inline constexpr std::size_t kMaxNodes = 65536;       // elements, texts, comments, instructions
+inline constexpr std::size_t kMaxNodes = 32768;       // elements, texts, comments, instructions
 inline constexpr std::size_t kMaxAttributes = 65536;  // of the whole document
 inline constexpr std::size_t kMaxElementAttributes = 1000;  // libxml2 compares each with each
 

