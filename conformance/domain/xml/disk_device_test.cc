@@ -15,8 +15,37 @@ sim::Json recorded() { return sim::Json::parse(testdata("disks.json")); }
 
 // Refusals of libvirt's later checks, of what this room keeps without a meaning.
 const std::set<std::string>& not_of_this_room() {
-  static const std::set<std::string> messages = {};
+  static const std::set<std::string> messages = {
+      "Invalid value for attribute 'order' in element 'boot': 'x'. Expected non-negative integer "
+      "value",
+      "driver does not support FD passing for disk 'vda'",
+      "<reservations/> allowed only for lun devices",
+      "rawio can be used only with device='lun'",
+      "disk device 'lun' doesn't support storage slice",
+      "disk device 'lun' doesn't support encryption",
+      "Invalid address type 'pci' for the disk 'sda' with the bus type 'scsi'",
+  };
   return messages;
+}
+
+// True of documents that we write otherwise on purpose.
+bool kept_otherwise(const std::string& disks) {
+  for (const char* mark :
+       {// What libvirt 9.0 does not know, it drops: we keep it.
+        "<foo/>",
+        "</source><encryption format='luks'><secret type='passphrase' usage='us'/>"
+        "</encryption></backingStore>",
+        "discard_no_unref", "tlsHostname='q'><reconnect", "foo='x'",
+        // Only shown with VIR_DOMAIN_XML_SECURE.
+        "<cookies>",
+        // libvirt prints a null pointer.
+        "'a/'",
+        // libvirt writes a line end into an attribute, and would read a blank.
+        "&#10;",
+        // Empty is not given.
+        "name='' type='raw'", "pool=''"})
+    if (disks.contains(mark)) return true;
+  return false;
 }
 
 TEST(DiskDevice, RefusesWhatLibvirtRefuses) {
@@ -47,6 +76,7 @@ TEST(DiskDevice, WritesWhatLibvirtWrites) {
   for (const sim::Json& each : recorded()) {
     if (!each.contains("out")) continue;
     const auto disks = each["disks"].get<std::string>();
+    if (kept_otherwise(disks)) continue;
     const auto ours = parse_domain(domain_with(disks), Form::inactive);
     EXPECT_TRUE(ours.has_value()) << disks << "\n" << (ours ? "" : error_of(ours.error()).message);
     if (!ours) continue;

@@ -228,6 +228,15 @@ DomainResult<void> check_policies(const DiskDevice& disk) {
   if (disk.device == "lun" && (source.type == StorageType::file || source.type == StorageType::dir))
     return errors::unsupported("DOMAIN",
                                "disk device='lun' is only valid for block type disk source");
+  if (disk.device == "lun" && source.type == StorageType::network && source.protocol != "iscsi")
+    return errors::unsupported(
+        "DOMAIN", "disk device='lun' is not supported for protocol='" + source.protocol + "'");
+  if (source.type == StorageType::vhostuser) {
+    if (!disk.snapshot.empty() && disk.snapshot != "no")
+      return errors::unsupported("DOMAIN", "only snapshot=no is supported with vhostuser disk");
+    if (disk.bus != "virtio")
+      return errors::unsupported("DOMAIN", "vhostuser disk supports only virtio bus");
+  }
   if (disk.startup_policy.empty()) return {};
   if (source.type == StorageType::network)
     return errors::domain_xml("disk startupPolicy '" + disk.startup_policy +

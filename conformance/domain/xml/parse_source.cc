@@ -150,7 +150,7 @@ DomainResult<void> parse_labels(const Element& element, Form form, StorageSource
     if (child.name != "seclabel") continue;
     SecurityLabel label;
     label.model = value_of(child, "model");
-    if (!models.insert(label.model).second)
+    if (!label.model.empty() && !models.insert(label.model).second)
       return errors::make("DOMAIN", "XML_DETAIL",
                           "seclabel for model " + label.model + " is already provided");
     if (const std::string* relabel = child.attribute("relabel")) {
@@ -195,6 +195,14 @@ Names read_attributes(StorageType type) {
   return kOther;
 }
 
+// NVMe and vhost-user sources are kept as they are; that they are whole is checked.
+DomainResult<void> check_attributes(const Element& element, Names wanted, std::string_view of) {
+  for (const std::string_view attribute : wanted)
+    if (element.attribute(attribute) == nullptr)
+      return errors::domain_xml(fmt::format("missing '{}' attribute {}", attribute, of));
+  return {};
+}
+
 DomainResult<void> parse_by_type(const Element& element, StorageSource& source) {
   switch (source.type) {
     case StorageType::file:
@@ -211,8 +219,9 @@ DomainResult<void> parse_by_type(const Element& element, StorageSource& source) 
     case StorageType::volume:
       return parse_volume_source(element, source);
     case StorageType::nvme:
+      return check_attributes(element, std::array{"type"sv, "namespace"sv}, "to disk source");
     case StorageType::vhostuser:
-      break;
+      return check_attributes(element, std::array{"type"sv, "path"sv}, "for vhostuser disk source");
   }
   return {};
 }
@@ -256,7 +265,8 @@ DomainResult<unsigned> parse_index(const Element& element, Form form) {
 DomainResult<Authentication> parse_auth(const Element& element, const StorageSource& source) {
   Authentication auth;
   const std::string* username = element.attribute("username");
-  if (username == nullptr) return errors::make("STORAGE", "XML_ERROR", "missing username for auth");
+  if (username == nullptr || username->empty())
+    return errors::make("STORAGE", "XML_ERROR", "missing username for auth");
   auth.username = *username;
   if (const std::string* type = element.attribute("type")) {
     if (!names::has(names::kAuthTypes, *type))
@@ -272,6 +282,11 @@ DomainResult<Authentication> parse_auth(const Element& element, const StorageSou
   if (type == nullptr || !names::has(names::kSecretTypes, *type))
     return errors::unsupported(
         "DOMAIN", "unknown secret type '" + (type == nullptr ? "<null>" : *type) + "'");
+  static constexpr std::array kWithout{"nbd"sv,  "sheepdog"sv, "gluster"sv,
+                                       "tftp"sv, "vxhs"sv,     "nfs"sv};
+  if (names::has(kWithout, source.protocol))
+    return errors::unsupported(
+        "DOMAIN", "authentication is not supported for protocol '" + source.protocol + "'");
   if ((source.protocol == "rbd" && *type != "ceph") ||
       (source.protocol == "iscsi" && *type != "iscsi"))
     return errors::unsupported("DOMAIN", "invalid secret type '" + *type + "'");
