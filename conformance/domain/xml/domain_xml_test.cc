@@ -105,6 +105,22 @@ TEST(DomainXml, PivotIsOneAssignment) {
   EXPECT_EQ(format_domain(*domain, Form::live), testdata("qemu_pivoted.xml"));
 }
 
+// An active commit's pivot: the layer beneath takes the place of the one that owns it.
+TEST(DomainXml, ALayerMayRise) {
+  auto domain = parse_domain(testdata("qemu_live.xml"));
+  ASSERT_TRUE(domain.has_value());
+  StorageSource& source = domain->disks.at(0).source;
+  source.backing.source()->other_attributes.push_back({"kept", "yes"});
+  const StorageSource beneath = *source.backing.source();
+  StorageSource copied = source;
+  copied = *copied.backing.source();
+  EXPECT_EQ(copied, beneath);
+  source = std::move(*source.backing.source());
+  EXPECT_EQ(source, beneath);
+  source.backing = std::move(source.backing.source()->backing);
+  EXPECT_EQ(source.backing.knowledge(), Backing::Knowledge::terminated);
+}
+
 TEST(DomainXml, DisksComeAndGo) {
   auto domain = parse_domain(
       "<domain><devices><a/><disk><source file='/1'/><target dev='vda'/></disk><b/></devices>"

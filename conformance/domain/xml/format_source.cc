@@ -22,7 +22,8 @@ Element format_host(const Host& host) {
   if (host.transport != "unix") element.set("name", host.name);
   if (host.port != 0) element.set("port", std::to_string(host.port));
   if (host.transport != "tcp") element.set("transport", host.transport);
-  return element.set_if("socket", host.socket);
+  if (host.transport == "unix") element.set("socket", host.socket);
+  return element;
 }
 
 Element format_label(const SecurityLabel& label) {

@@ -33,7 +33,8 @@ TEST_P(SnapshotText, LibvirtsOwnTextSurvivesToTheByte) {
   EXPECT_EQ(format_domain_element(*domain, Form::live), *snapshot->domain);
 }
 
-INSTANTIATE_TEST_SUITE_P(QemuDriver, SnapshotText, testing::Values("snapshot_disk", "snapshot_memory"),
+INSTANTIATE_TEST_SUITE_P(QemuDriver, SnapshotText,
+                         testing::Values("snapshot_disk", "snapshot_memory"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(Snapshot, IsAValue) {

@@ -116,7 +116,6 @@ struct StorageSource {
   std::optional<Authentication> auth;
   std::optional<Encryption> encryption;
   std::vector<SecurityLabel> labels;
-  Backing backing;
 
   // What this room has no meaning for.
   std::vector<Attribute> other_attributes;   // of <source>
@@ -125,6 +124,9 @@ struct StorageSource {
   std::vector<Kept> format_others;           // in <format>, or in a disk's <driver>
   std::vector<Attribute> layer_attributes;   // of <backingStore> or <mirror>
   std::vector<Kept> layer_others;            // in <backingStore> or <mirror>
+
+  // Last, so that a source can be assigned from one beneath it: all else is copied by then.
+  Backing backing;
 
   // Names no image, as an empty cdrom (virStorageSourceIsEmpty).
   bool empty() const;
