@@ -101,11 +101,11 @@ void format_layer(Element& parent, const StorageSource& source, Form form, bool 
   arrange_attributes(format, {}, source.format_attributes);
   arrange(format, {}, {}, source.format_others);
   if (!format.attributes.empty() || !format.children.empty()) made.push_back(std::move(format));
-  if (auto element = format_source(source)) {
-    if (index_in_source && form == Form::live && source.index != 0)
-      element->set("index", std::to_string(source.index));
-    made.push_back(std::move(*element));
-  }
+  // An empty <source/>, which libvirt leaves out and then misses.
+  Element element = format_source(source).value_or(Element::named("source"));
+  if (index_in_source && form == Form::live && source.index != 0)
+    element.set("index", std::to_string(source.index));
+  made.push_back(std::move(element));
   if (auto backing = format_backing(source.backing, form)) made.push_back(std::move(*backing));
   arrange(parent, names::kLayerChildren, std::move(made), source.layer_others);
 }

@@ -28,9 +28,18 @@ long peak_kib() {
   return usage.ru_maxrss;
 }
 
-// Parses and, if that was good, writes again, in a process of its own, and returns what it said.
-// The text itself counts into the 64 MiB.
-std::string said(const std::function<std::string()>& make) {
+template <class T>
+std::string answer_of(const DomainResult<T>& read) {
+  return read ? "accepted" : std::get<DomainError>(read.error()).message;
+}
+std::string as_domain(const std::string& text) { return answer_of(parse_domain(text)); }
+std::string as_volume(const std::string& text) { return answer_of(parse_volume(text)); }
+std::string as_snapshot(const std::string& text) { return answer_of(parse_domain_snapshot(text)); }
+
+// Parses in a process of its own, and returns what was said.  The text itself counts into the 64
+// MiB.
+std::string said(const std::function<std::string()>& make,
+                 std::string (*parse)(const std::string&) = as_domain) {
   int ends[2];
   if (pipe(ends) != 0) return "no pipe";
   const pid_t child = fork();
@@ -38,9 +47,8 @@ std::string said(const std::function<std::string()>& make) {
     const long before = peak_kib();
     const std::string text = make();
     const auto start = std::chrono::steady_clock::now();
-    const auto domain = parse_domain(text);
+    std::string answer = parse(text);
     const auto took = std::chrono::steady_clock::now() - start;
-    std::string answer = domain ? "accepted" : std::get<DomainError>(domain.error()).message;
 #ifndef UNDERSTUDY_SANITIZED
     if (took > std::chrono::seconds(1)) answer += " (slow)";
     if (peak_kib() - before > 64 * 1024) answer += " (large)";
@@ -166,6 +174,31 @@ TEST(Limits, Texts) {
         "<domain>&", "<domain>&#", "<?xml ", "<!DOCTYPE ", "<domain xmlns:a='"})
     EXPECT_EQ(said([&] { return start + repeated("x", kAlmost); }).find(" ("), std::string::npos)
         << start << ": " << said([&] { return start + repeated("x", kAlmost); });
+}
+
+TEST(Limits, VolumesAndSnapshots) {
+  const auto volume = [](const std::string& within) {
+    return "<volume><name>v</name><capacity>1</capacity><target>" + within + "</target></volume>";
+  };
+  const auto snapshot = [](const std::string& within) {
+    return "<domainsnapshot><disks><disk name='vda'>" + within + "</disk></disks></domainsnapshot>";
+  };
+  constexpr std::size_t kRoom = kMaxDocument - 256;
+  for (const std::string end : {"", "<path/>"}) {
+    EXPECT_EQ(
+        said([&] { return volume("<path>" + repeated("x", kRoom) + "</path>" + end); }, as_volume),
+        "accepted");
+    EXPECT_EQ(said([&] { return volume(repeated("<x/>", kRoom) + end); }, as_volume),
+              kTooManyNodes);
+    EXPECT_EQ(
+        said([&] { return snapshot("<x>" + repeated("x", kRoom) + "</x>" + end); }, as_snapshot),
+        "accepted");
+    EXPECT_EQ(said([&] { return snapshot(repeated("<x/>", kRoom) + end); }, as_snapshot),
+              kTooManyNodes);
+  }
+  EXPECT_EQ(said([&] { return snapshot("<x>" + repeated("<x a=''/>", 9 * 32000) + "</x>"); },
+                 as_snapshot),
+            "accepted");
 }
 
 // Ten entities of ten entities of …: refused before the first is read.

@@ -111,7 +111,8 @@ DomainResult<void> parse_network(const Element& element, StorageSource& source) 
     return errors::bad_value("protocol", "source", *protocol);
   source.protocol = *protocol;
   const std::string* name = element.attribute("name");
-  if (name == nullptr && *protocol != "nbd")
+  // libvirt accepts an empty name, or dies of it (iscsi), and cannot read what it writes then.
+  if ((name == nullptr || name->empty()) && *protocol != "nbd")
     return errors::domain_xml("missing name for disk source");
   if (name != nullptr) source.name = *name;
   const std::size_t slash = source.name.find('/');

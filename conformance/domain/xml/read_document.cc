@@ -168,7 +168,8 @@ class Parse {
 
   // False if it is one too many.
   bool count(std::size_t& counter, std::size_t more, std::size_t limit, std::string_view what) {
-    if ((counter += more) <= limit) return true;
+    counter += more;
+    if (counter <= limit) return true;
     fail(errors::beyond_limit(fmt::format("a document with more than {} {}", limit, what)));
     return false;
   }
@@ -178,7 +179,8 @@ class Parse {
                     int namespace_count, const xmlChar** namespaces, int attribute_count, int,
                     const xmlChar** attributes) {
     Parse& parse = *static_cast<Parse*>(self);
-    const auto total = static_cast<std::size_t>(namespace_count + attribute_count);
+    const auto total =
+        static_cast<std::size_t>(namespace_count) + static_cast<std::size_t>(attribute_count);
     if (!parse.count_node() || !parse.count(parse.attributes_, total, kMaxAttributes, "attributes"))
       return;
     Element element = Element::named(qualified(prefix, name));
