@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
-
 #include "conformance/domain/xml/domain_xml.h"
 #include "conformance/domain/xml/xml_for_test.h"
 #include "sim/base/json.h"
@@ -14,18 +12,16 @@ namespace {
 sim::Json recorded() { return sim::Json::parse(testdata("disks.json")); }
 
 // Refusals of libvirt's later checks, of what this room keeps without a meaning.
-const std::set<std::string>& not_of_this_room() {
-  static const std::set<std::string> messages = {
-      "Invalid value for attribute 'order' in element 'boot': 'x'. Expected non-negative integer "
-      "value",
-      "driver does not support FD passing for disk 'vda'",
-      "<reservations/> allowed only for lun devices",
-      "rawio can be used only with device='lun'",
-      "disk device 'lun' doesn't support storage slice",
-      "disk device 'lun' doesn't support encryption",
-      "Invalid address type 'pci' for the disk 'sda' with the bus type 'scsi'",
-  };
-  return messages;
+bool not_of_this_room(const std::string& message) {
+  for (const char* start :
+       {"Invalid value for attribute 'order' in element 'boot'",
+        "driver does not support FD passing for disk 'vda'",
+        "<reservations/> allowed only for lun devices", "rawio can be used only with device='lun'",
+        "disk device 'lun' doesn't support storage slice",
+        "disk device 'lun' doesn't support encryption",
+        "Invalid address type 'pci' for the disk 'sda' with the bus type 'scsi'"})
+    if (message.starts_with(start)) return true;
+  return false;
 }
 
 // True of documents that we write otherwise on purpose.
@@ -53,7 +49,7 @@ TEST(DiskDevice, RefusesWhatLibvirtRefuses) {
     const auto disks = each["disks"].get<std::string>();
     const DomainError real{each["error"][0], each["error"][1], each["error"][2]};
     const auto ours = parse_domain(domain_with(disks), Form::inactive);
-    if (not_of_this_room().contains(real.message)) {
+    if (not_of_this_room(real.message)) {
       EXPECT_TRUE(ours.has_value()) << disks;
       continue;
     }

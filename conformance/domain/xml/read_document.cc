@@ -217,11 +217,19 @@ class Parse {
                child.content.find_first_not_of(" \t\r\n") == std::string::npos;
       });
   }
+  // A long text gets room for all that is left, once: to grow step by step would take twice as
+  // much.
+  void append(std::string& content, std::string_view data) {
+    constexpr std::size_t kLong = std::size_t{1} << 20;
+    if (content.size() >= kLong && content.capacity() - content.size() < data.size())
+      content.reserve(content.size() + data.size() + 2 * (text_.size() - at_) + kLong);
+    content += data;
+  }
   void characters(std::string_view data) {
     if (open_.empty() || data.empty()) return;
     std::vector<Element>& siblings = open_.back()->children;
     if (!siblings.empty() && siblings.back().kind == Element::Kind::text)
-      siblings.back().content += data;
+      append(siblings.back().content, data);
     else if (count_node())
       open_.back()->add_text(data);
   }
