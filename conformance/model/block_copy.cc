@@ -207,14 +207,18 @@ CallPrediction DomainModel::refuse_locked(const Request& request) {
     request.disk.job_id = new_job_id(request.disk);
     request.disk.pass({"created", "null"});
   }
-  // The destination of another copy shares not even reading.
-  const bool is_copied_to = std::ranges::any_of(disks_, [&](const Disk& it) {
-    return it.job && it.job->kind == JobKind::copy && it.job->destination == request.file;
+  // The destination of another copy shares not even reading, nor does what a commit goes through.
+  const bool is_unreadable = std::ranges::any_of(disks_, [&](const Disk& it) {
+    if (!it.job || it.job->kind == JobKind::pull) return false;
+    if (it.job->kind == JobKind::copy) return it.job->destination == request.file;
+    for (std::size_t i = std::max<std::size_t>(it.job->first, 1); i < it.job->base; ++i)
+      if (it.links[i].file == request.file) return true;
+    return false;
   });
   return refused("QEMU", "INTERNAL_ERROR",
                  fmt::format("unable to execute QEMU command '{}': Failed to get \"{}\" lock",
                              at_the_job ? "blockdev-mirror" : "blockdev-add",
-                             is_copied_to && !at_the_job ? "consistent read" : "write"));
+                             is_unreadable && !at_the_job ? "consistent read" : "write"));
 }
 
 CallPrediction DomainModel::start_copy(const Request& request) {
