@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
 #include <utility>
 
 #include "conformance/domain/xml/errors.h"
@@ -41,6 +42,8 @@ DomainResult<DomainXml> parse_domain(Element domain, Form form) {
   for (const Element& devices : domain.children)
     if (devices.name == "devices")
       count += static_cast<std::size_t>(std::ranges::count_if(devices.children, is_disk));
+  if (count > kMaxDisks)
+    return errors::beyond_limit("a domain with more than " + std::to_string(kMaxDisks) + " disks");
   result.disks.reserve(count);
   for (Element& devices : domain.children) {
     if (devices.name != "devices") continue;

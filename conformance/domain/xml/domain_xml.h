@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,9 @@
 #include "conformance/target/domain_error.h"
 
 namespace conformance::xml {
+
+inline constexpr std::size_t kMaxDisks =
+    8192;  // ours; so many values may be larger than their text
 
 struct DomainXml {
   std::vector<DiskDevice> disks;  // in the order of the document
@@ -24,7 +28,8 @@ struct DomainXml {
 // definition, of which libvirt ignores what only a running domain has.
 //
 // Only disks are looked at: a domain without name or type is no error here.  Errors: those of
-// read_document, those of parse_disk, and XML_ERROR of two disks with one target.
+// read_document, those of parse_disk, XML_ERROR of two disks with one target, and UNDERSTUDY/LIMIT
+// of more than kMaxDisks.
 DomainResult<DomainXml> parse_domain(const std::string& text, Form form = Form::live);
 // The same of an element, as snapshots keep them (<domain>, <inactiveDomain>).
 DomainResult<DomainXml> parse_domain(Element domain, Form form);

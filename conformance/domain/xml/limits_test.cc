@@ -156,8 +156,8 @@ TEST(Limits, Elements) {
 TEST(Limits, AsMuchAsIsAccepted) {
   EXPECT_EQ(said([] {
               std::string text = "<domain><devices>";
-              for (unsigned i = 0; i < 8000; ++i)
-                text += "<disk><source file='" + std::string(2000, 'x') + "'/><target dev='vd" +
+              for (unsigned i = 0; i < 8192; ++i)
+                text += "<disk><source file='" + std::string(1950, 'x') + "'/><target dev='vd" +
                         std::string(1 + i / 26 % 26, 'a') + std::string(1, char('a' + i % 26)) +
                         std::to_string(i) + "'/></disk>";
               return text + "</devices></domain>";
@@ -171,6 +171,18 @@ TEST(Limits, AsMuchAsIsAccepted) {
                      "</domain>";
             }),
             "accepted");
+}
+
+TEST(Limits, Disks) {
+  const auto drives = [](unsigned count) {
+    std::string text = "<domain><devices>";
+    for (unsigned i = 0; i < count; ++i)
+      text += "<disk device='cdrom'><target dev='hd" + std::string(1900, 'a') + std::to_string(i) +
+              "'/></disk>";
+    return text + "</devices></domain>";
+  };
+  EXPECT_EQ(said([&] { return drives(8192); }), "accepted");
+  EXPECT_EQ(said([&] { return drives(8193); }), "a domain with more than 8192 disks");
 }
 
 TEST(Limits, Texts) {
