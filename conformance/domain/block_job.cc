@@ -52,8 +52,11 @@ DomainResult<void> Domain::block_job_abort(const std::string& name, std::uint32_
     const JobState before = std::exchange(job.state, JobState::aborting);
     save();
     if (auto cancelled = execute("block-job-cancel", {{"device", job.id}}); !cancelled) {
-      job.state = before;
-      save();
+      // Of a hypervisor that does not answer nobody knows whether it was told.
+      if (std::holds_alternative<DomainError>(cancelled.error())) {
+        job.state = before;
+        save();
+      }
       return std::unexpected(std::move(cancelled).error());
     }
   }
@@ -95,8 +98,10 @@ DomainResult<void> Domain::pivot(Job& job) {
   job.state = JobState::pivoting;
   save();
   if (auto completing = execute("job-complete", {{"id", job.id}}); !completing) {
-    job.state = JobState::ready;
-    save();
+    if (std::holds_alternative<DomainError>(completing.error())) {
+      job.state = JobState::ready;
+      save();
+    }
     return std::unexpected(std::move(completing).error());
   }
   return {};

@@ -70,8 +70,10 @@ DomainResult<void> Domain::start_job(Disk& disk, Job job, std::string_view comma
   disk.job = std::move(job);
   save();
   if (auto started = execute(command, arguments); !started) {
-    if (std::holds_alternative<DomainError>(started.error())) disk.job.reset();
-    save();
+    if (std::holds_alternative<DomainError>(started.error())) {
+      disk.job.reset();
+      save();
+    }
     return std::unexpected(std::move(started).error());
   }
   disk.job->state = JobState::running;

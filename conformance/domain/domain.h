@@ -38,7 +38,7 @@ struct DomainDefinition {
   bool persistent = false;  // blockRebase refuses to copy in a persistent domain
   // Is given the domain's status, a document, whenever it changes and before anything is done on
   // the strength of it: the last one is what reconnect() needs.  Null: nobody keeps it.
-  std::function<void(const std::string&)> keep_status;
+  std::function<void(const std::string&)> keep_status = {};
 };
 
 // virDomainBlockJobInfo.
