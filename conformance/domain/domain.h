@@ -230,7 +230,7 @@ class Domain final : public DomainApi {
   void save();
   DomainResult<void> read_status(const std::string& status);
   // reconnect.cc
-  DomainResult<void> look_at_nodes();
+  DomainResult<void> look_at_nodes(Job& job);
   DomainResult<void> end_create_jobs(const Json& jobs);
   DomainResult<void> resume(Disk& disk, const Json& jobs);
   DomainResult<void> undo_start(Disk& disk);

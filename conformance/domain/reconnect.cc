@@ -38,7 +38,6 @@ DomainResult<std::unique_ptr<Domain>> Domain::reconnect(
   if (!jobs) return std::unexpected(std::move(jobs).error());
   if (auto ended = domain->end_create_jobs(*jobs); !ended)
     return std::unexpected(std::move(ended).error());
-  if (auto seen = domain->look_at_nodes(); !seen) return std::unexpected(std::move(seen).error());
   for (Disk& disk : domain->disks_) {
     if (!disk.job) continue;
     if (auto resumed = domain->resume(disk, *jobs); !resumed)
@@ -61,36 +60,39 @@ DomainResult<void> Domain::end_create_jobs(const Json& jobs) {
   return {};
 }
 
-// Which nodes there are is what the hypervisor says, not what was true when the status was kept.
-DomainResult<void> Domain::look_at_nodes() {
-  // Only where it must be known whether a pivot had begun: what is not flat crashes 7.2 as long as
-  // a pull has concluded (scenarios/qmp/jobs/concluded-stream-filter).
-  const bool with_depth = std::ranges::any_of(disks_, [](const Disk& disk) {
-    return disk.job && disk.job->state == JobState::ready && disk.job->shallow && disk.job->reuse;
-  });
-  auto nodes = execute("query-named-block-nodes", {{"flat", !with_depth}});
+// Which nodes of a copy there are.  Too many do no harm: what is not there cannot be removed, and
+// that is not looked at.  Only where a pivot may have begun it must be known, and the hypervisor
+// asked.
+DomainResult<void> Domain::look_at_nodes(Job& job) {
+  if (job.kind != JobKind::copy) return {};
+  const bool may_be_hung = job.state == JobState::ready && job.mirror->beneath != nullptr;
+  const bool is_beneath_open = job.state != JobState::starting && job.state != JobState::running;
+  job.mirror->storage_open = job.mirror->format_open = true;
+  for (Source* source = job.mirror->beneath.get(); source != nullptr;
+       source = source->beneath.get())
+    source->storage_open = source->format_open = is_beneath_open;
+  if (!may_be_hung) return {};
+
+  // Not flat: only so is the depth told.
+  auto nodes = execute("query-named-block-nodes", nullptr);
   if (!nodes) return std::unexpected(std::move(nodes).error());
   std::set<std::string> names;
-  std::set<std::string> with_backing;
   for (const Json& node : *nodes) {
     names.insert(reply::text(node, "node-name"));
-    if (reply::number(node, "backing_file_depth") > 0)
-      with_backing.insert(reply::text(node, "node-name"));
+    if (reply::is(node, "node-name", job.mirror->format_node()))
+      job.hung = reply::number(node, "backing_file_depth") > 0;
   }
-  for (Disk& disk : disks_) {
-    for (Source* top : {disk.source.get(), disk.job ? disk.job->mirror.get() : nullptr})
-      for (Source* source = top; source != nullptr; source = source->beneath.get()) {
-        source->storage_open = names.contains(source->storage_node());
-        source->format_open = names.contains(source->format_node());
-      }
-    if (disk.job && disk.job->mirror)
-      disk.job->hung = with_backing.contains(disk.job->mirror->format_node());
+  for (Source* source = job.mirror->beneath.get(); source != nullptr;
+       source = source->beneath.get()) {
+    source->storage_open = names.contains(source->storage_node());
+    source->format_open = names.contains(source->format_node());
   }
   return {};
 }
 
 DomainResult<void> Domain::resume(Disk& disk, const Json& jobs) {
   Job& job = *disk.job;
+  if (auto seen = look_at_nodes(job); !seen) return seen;
   const std::string status = status_of(jobs, job.id);
   if (job.state == JobState::succeeded || job.state == JobState::failed) {
     if (!status.empty())
