@@ -56,7 +56,7 @@ DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
   if (!found) return std::unexpected(std::move(found).error());
   Disk& disk = **found;
   if (disk.job) return errors::job_active(disk.target, disk.job->mirrors());
-  if (persistent_) return errors::not_transient();
+  if (persistent_ && !request.transient_job) return errors::not_transient();
 
   // With nothing beneath, a shallow copy is a full one.
   if (disk.source->backing != Backing::known) request.shallow = false;
@@ -100,10 +100,7 @@ DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
   number(*mirror);
   if (request.reuse && request.shallow && can_have_backing(request.format)) {
     // The chain its header names is opened at the pivot only, but found and numbered now.
-    auto chain = read_chain(files_, request.path, request.format);
-    if (!chain) return std::unexpected(std::move(chain).error());
-    mirror->backing = (*chain)->backing;
-    mirror->beneath = std::move((*chain)->beneath);
+    if (auto taken = take_backing(request.backing, *mirror); !taken) return taken;
     if (mirror->beneath) number(*mirror->beneath);
   } else if (!request.shallow) {
     mirror->backing = Backing::terminated;
@@ -137,6 +134,11 @@ DomainResult<void> Domain::begin_copy(Disk& disk, const CopyRequest& request) {
                     {"target", mirror.format_node()}, {"sync", request.shallow ? "top" : "full"},
                     {"auto-finalize", true},          {"auto-dismiss", false}};
   if (request.speed != 0) arguments["speed"] = request.speed;
+  // libvirt hands both on as signed numbers.
+  if (request.granularity != 0)
+    arguments["granularity"] = static_cast<std::int32_t>(request.granularity);
+  if (request.buffer != 0) arguments["buf-size"] = static_cast<std::int64_t>(request.buffer);
+  if (request.write_blocking) arguments["copy-mode"] = "write-blocking";
   if (auto mirroring = execute("blockdev-mirror", arguments); !mirroring) {
     if (!is_target_failure(mirroring.error()))
       if (auto undone = detach(mirror); !undone) return undone;

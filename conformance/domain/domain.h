@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "conformance/domain/source.h"
+#include "conformance/domain/xml/storage_source.h"
 #include "conformance/target/domain_api.h"
 #include "conformance/target/files.h"
 #include "conformance/target/hypervisor.h"
@@ -69,6 +70,10 @@ class Domain final : public DomainApi {
 
   DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
                                   std::uint64_t bandwidth, std::uint32_t flags) override;
+  // virDomainBlockCopy; `destination` is a <disk> document, of which only <driver>, <source> and
+  // <backingStore> count.
+  DomainResult<void> block_copy(const std::string& disk, const std::string& destination,
+                                const BlockCopyParameters& parameters, std::uint32_t flags);
   DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
                                 std::uint32_t flags) override;
   DomainResult<void> block_commit(const std::string& disk, const std::optional<std::string>& base,
@@ -142,6 +147,11 @@ class Domain final : public DomainApi {
     bool shallow = false;
     bool reuse = false;
     bool block_device = false;
+    std::uint32_t granularity = 0;  // 0: not said
+    std::uint64_t buffer = 0;
+    bool write_blocking = false;
+    bool transient_job = false;
+    xml::Backing backing = {};  // of a reused destination, if it was said
   };
   // What QEMU says of a node, in bytes.
   struct Sizes {
@@ -196,6 +206,8 @@ class Domain final : public DomainApi {
   DomainResult<void> copy(const std::string& disk, CopyRequest request);
   DomainResult<void> check_destination(const Disk& disk, const CopyRequest& request) const;
   DomainResult<void> start_copy(Disk& disk, const CopyRequest& request);
+  // block_copy_xml.cc
+  DomainResult<void> take_backing(const xml::Backing& given, Source& above);
   DomainResult<void> begin_copy(Disk& disk, const CopyRequest& request);
   DomainResult<void> open_image(Source& mirror);
   DomainResult<void> create_image(const Disk& disk, const CopyRequest& request, Source& mirror);

@@ -85,6 +85,14 @@ inline Failure failed_while_pivoting(const std::string& job, const std::string& 
   return qemu("OPERATION_FAILED", "block job '" + job + "' failed while pivoting" +
                                       (reason.empty() ? "" : ": " + reason));
 }
+inline Failure odd_granularity() { return qemu("INVALID_ARG", "granularity must be power of 2"); }
+inline Failure no_source() {
+  return make("DOMAIN", "NO_SOURCE", "missing source information for device");
+}
+inline Failure not_translated(const std::string& pool, const std::string& volume) {
+  return qemu("INTERNAL_ERROR",
+              "storage source pool '" + pool + "' volume '" + volume + "' is not translated");
+}
 inline Failure not_transient() { return qemu("OPERATION_INVALID", "domain is not transient"); }
 inline Failure shallow_into_raw(const std::string& target) {
   return qemu("CONFIG_UNSUPPORTED",

@@ -215,10 +215,12 @@ class ObligingHypervisor final : public Hypervisor {
   std::map<std::pair<std::string, int>, std::string> refusals;
   std::vector<std::string> sent;  // commands, with the actions of transactions
   std::vector<Json> mirrors;      // arguments of each blockdev-mirror
+  std::vector<Json> commands;     // [command, arguments]
 
   Outcome<Json> execute(std::string_view command, const Json& arguments) override {
     const std::string name(command);
     sent.push_back(name);
+    commands.push_back({name, arguments.is_null() ? Json::object() : arguments});
     if (name == "transaction")
       sent.back() += "(" + arguments["actions"][0]["type"].get<std::string>() + ")";
     if (const auto refused = refusals.find({name, counts_[name]++}); refused != refusals.end())

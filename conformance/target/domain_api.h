@@ -32,6 +32,19 @@ enum BlockCommitFlag : std::uint32_t {
   kCommitRelative = 1U << 3,
   kCommitBandwidthBytes = 1U << 4,
 };
+// virDomainBlockCopyFlags.
+enum BlockCopyFlag : std::uint32_t {
+  kCopyShallow = 1U << 0,
+  kCopyReuseExt = 1U << 1,
+  kCopyTransientJob = 1U << 2,
+  kCopySynchronousWrites = 1U << 3,
+};
+// Its typed parameters; 0 is not given.
+struct BlockCopyParameters {
+  std::uint64_t bandwidth = 0;    // bytes/s
+  std::uint32_t granularity = 0;  // bytes
+  std::uint64_t buf_size = 0;     // bytes
+};
 // virDomainBlockJobAbortFlags.
 enum BlockJobAbortFlag : std::uint32_t {
   kAbortAsync = 1U << 0,
