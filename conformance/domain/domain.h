@@ -27,16 +27,6 @@
 
 namespace conformance {
 
-struct DiskDefinition {
-  std::string target;  // "vda"
-  std::string path;    // of the active image, absolute
-  std::string format;  // <driver type>: "qcow2", "raw"
-};
-struct DomainDefinition {
-  std::vector<DiskDefinition> disks;
-  bool persistent = false;  // blockRebase refuses to copy in a persistent domain
-};
-
 // virDomainBlockJobInfo.
 struct BlockJobInfo {
   std::string type;             // as BlockJobEvent::type

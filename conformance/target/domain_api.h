@@ -40,6 +40,16 @@ enum BlockJobAbortFlag : std::uint32_t {
 // virDomainBlockJobSetSpeedFlags.
 enum BlockJobSetSpeedFlag : std::uint32_t { kSetSpeedBandwidthBytes = 1U << 0 };
 
+struct DiskDefinition {
+  std::string target;  // "vda"
+  std::string path;    // of the active image, absolute
+  std::string format;  // <driver type>: "qcow2", "raw"
+};
+struct DomainDefinition {
+  std::vector<DiskDefinition> disks;
+  bool persistent = false;  // blockRebase refuses to copy in a persistent domain
+};
+
 // VIR_DOMAIN_EVENT_ID_BLOCK_JOB and _BLOCK_JOB_2, which libvirt emits together.
 struct BlockJobEvent {
   std::string disk;    // target name, "vda" (BLOCK_JOB_2)
