@@ -246,6 +246,7 @@ DomainResult<std::optional<BlockJobEvent>> ClientProcess::next_event(millisecond
   while (true) {
     auto taken = take_event(left);
     if (!taken) return std::unexpected(taken.error());
+    left = milliseconds(0);  // what has come is taken whole
     if (*taken) continue;
     if (!events_.empty() || stopped_ || Clock::now() >= deadline) break;
     left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
