@@ -98,7 +98,8 @@ std::string to_xml(const DomainXml& domain) {
   return "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>" +
          escaped(domain.name) +
          "</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>"
-         "<os><type arch='x86_64' machine='pc'>hvm</type></os><devices><emulator>" +
+         "<os><type arch='x86_64' "
+         "machine='pc'>hvm</type></os><features><acpi/></features><devices><emulator>" +
          escaped(domain.emulator) + "</emulator>" + disks +
          "<controller type='usb' model='none'/><memballoon model='none'/></devices>"
          "<qemu:commandline><qemu:env name='UNDERSTUDY_CONSOLE'" +

@@ -18,8 +18,9 @@ struct DomainXml {
   std::vector<conformance::DiskDefinition> disks;
 };
 
-// A paused PC of the smallest kind with one virtio disk for each definition, as the harness starts
-// its own.  No question about the CPU's properties: that is 400 commands of libvirt for each start.
+// A PC of the smallest kind with one virtio disk for each definition.  With ACPI: without it
+// libvirt 9.0 gives an option that QEMU has no more since 9.0.  Libvirt is told not to ask for the
+// CPU's properties, which are 400 commands at each start.
 std::string to_xml(const DomainXml& domain);
 
 struct LiveDisk {
