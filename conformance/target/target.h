@@ -32,10 +32,10 @@ class Session {
   virtual ~Session() = default;
   virtual Hypervisor& hypervisor() = 0;
   virtual Files& files() = 0;
-  // Starts a domain of the target's own, where that is real libvirt; nothing where the harness makes
-  // one over hypervisor().  To be called once, before anything else is asked of hypervisor(), which
-  // concerns that domain then.  What its monitor says and is told is added to `transcript`; that and
-  // the session outlive the domain.
+  // Starts a domain of the target's own, where that is real libvirt; nothing where the harness is
+  // to make one over hypervisor().  To be called once, before anything else is asked of
+  // hypervisor(), which concerns that domain then.  What is said on its monitor is added to
+  // `transcript`; that and the session outlive the domain.
   virtual std::optional<DomainResult<std::unique_ptr<DomainApi>>> start_domain(
       const DomainDefinition& /*definition*/, Transcript& /*transcript*/) {
     return std::nullopt;
