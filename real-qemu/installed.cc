@@ -82,11 +82,12 @@ std::optional<std::string> in_system(const Places& places) {
 
 // True for "7.2.22" where 7.2 is asked for.
 bool is_of(std::string_view version, const std::string& asked) {
-  return version == asked || version.starts_with(asked + ".");
+  return version == asked || version.starts_with(asked + ".") || version.starts_with(asked + " ");
 }
 
-// What a program says it is: "7.2.22"; empty if it says nothing of the kind.
-std::string version_of(const std::string& program) {
+}  // namespace
+
+std::string announced_version(const std::string& program) {
   std::string quoted = "'";
   for (const char c : program) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
   FILE* const pipe = ::popen((quoted + "' --version 2>/dev/null").c_str(), "r");
@@ -99,10 +100,8 @@ std::string version_of(const std::string& program) {
   const std::size_t at = text.find(kBefore);
   if (at == text.npos) return {};
   text.remove_prefix(at + kBefore.size());
-  return std::string(text.substr(0, text.find_first_of(" \n")));
+  return std::string(text.substr(0, text.find('\n')));
 }
-
-}  // namespace
 
 std::expected<Installed, std::string> locate(const std::string& spec, const Places& places) {
   if (spec == "qemu") {
@@ -125,7 +124,7 @@ std::expected<Installed, std::string> locate(const std::string& spec, const Plac
     if (is_of(name, what)) newest = program;
   }
   if (newest) return Installed{.spec = spec, .program = *newest};
-  if (const auto program = in_system(places); program && is_of(version_of(*program), what))
+  if (const auto program = in_system(places); program && is_of(announced_version(*program), what))
     return Installed{.spec = spec, .program = *program};
   return std::unexpected("QEMU " + what + " is not installed in " +
                          absolute_name(fs::path(places.root) / "build" / "qemu") +

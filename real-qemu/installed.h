@@ -30,6 +30,10 @@ std::expected<Installed, std::string> locate(const std::string& spec, const Plac
 // installed one may be the same release; their versions tell.
 std::vector<Installed> installed(const Places& places);
 
+// What a program says it is when it is started with --version: "7.2.22 (Debian 1:7.2+dfsg-7)";
+// empty if it says nothing of the kind.
+std::string announced_version(const std::string& program);
+
 // The release whose behaviour is expected of a version, of those we have profiles for: the newest
 // that is not newer, or else the oldest.  "10.0.13" is "10.0", "8.2.1" is "7.2".
 std::string release_of(std::string_view version);

@@ -48,8 +48,6 @@ std::string system_failure(std::string_view what) {
   return std::string(what) + ": " + std::strerror(errno);
 }
 
-bool ends_a_request(std::string_view text) { return text.ends_with(" ops/sec)\n"); }
-
 }  // namespace
 
 Process::Process(const ProcessOptions& options, PrivateDirectory directory, Console console,
@@ -58,7 +56,9 @@ Process::Process(const ProcessOptions& options, PrivateDirectory directory, Cons
       limits_(options.limits),
       directory_(std::move(directory)),
       console_(std::move(console)),
-      qmp_(std::move(monitor), options.limits.reply, &console_) {}
+      qmp_(std::move(monitor), options.limits.reply, &console_),
+      printed_(console_, options.limits.reply,
+               [this](const Json& line) { return qmp_.execute("human-monitor-command", line); }) {}
 
 Outcome<std::unique_ptr<Process>> Process::start(const ProcessOptions& options) {
   auto directory = PrivateDirectory::make(options.place);
@@ -109,12 +109,8 @@ Outcome<Json> Process::execute(std::string_view command, const Json& arguments) 
   if (failure_) return std::unexpected(*failure_);
   auto reply = qmp_.execute(command, arguments);
   if (!reply) return explained(reply.error());
-  if (command == "human-monitor-command" && arguments.contains("command-line") &&
-      arguments["command-line"].is_string()) {
-    const auto& line = arguments["command-line"].get_ref<const std::string&>();
-    if (line.starts_with("qemu-io "))
-      if (auto added = add_printed(line, *reply); !added) return explained(added.error());
-  }
+  if (auto added = printed_.add(command, arguments, *reply); !added)
+    return explained(added.error());
   return reply;
 }
 
@@ -164,41 +160,6 @@ std::string Process::last_words() const {
     at = end + 1;
   }
   return lines;
-}
-
-// The terminal hands a line on a moment after it was written.  A request that was carried out ends
-// with its statistics; after anything else we let QEMU print a line that we know (`help` of an
-// unknown name prints one and touches no block device) and read up to that.
-Outcome<void> Process::add_printed(std::string_view command_line, Json& reply) {
-  const auto answer = reply.find("return");
-  const auto quote = command_line.find('"');
-  if (answer == reply.end() || !answer->is_string() || quote == std::string_view::npos) return {};
-  const auto& said = answer->get_ref<const std::string&>();
-  if (said.starts_with("Error:") || said.starts_with("qemu-io:")) return {};
-  console_.drain();
-  if (!ends_a_request(console_.text())) {
-    const std::string name = "understudy-" + std::to_string(++last_sentinel_);
-    auto marked = qmp_.execute(
-        "human-monitor-command",
-        {{"command-line", std::string(command_line.substr(0, quote)) + "\"help " + name + "\""}});
-    if (!marked) return std::unexpected(marked.error());
-    const std::string mark = "command " + name + " not found\n";
-    const auto deadline = std::chrono::steady_clock::now() + limits_.reply;
-    while (console_.fd() >= 0 && !console_.text().ends_with(mark)) {
-      if (std::chrono::steady_clock::now() >= deadline)
-        return std::unexpected(TargetFailure{.kind = TargetFailure::Kind::harness,
-                                             .detail = "its standard output does not arrive"});
-      pollfd fd = {.fd = console_.fd(), .events = POLLIN, .revents = 0};
-      ::poll(&fd, 1, 100);
-      console_.drain();
-    }
-    std::string text = console_.take_text();
-    if (text.ends_with(mark)) text.resize(text.size() - mark.size());
-    *answer = text + said;
-    return {};
-  }
-  *answer = console_.take_text() + said;
-  return {};
 }
 
 }  // namespace real_qemu

@@ -14,6 +14,7 @@
 #include "real-qemu/child.h"
 #include "real-qemu/console.h"
 #include "real-qemu/directory.h"
+#include "real-qemu/printed_output.h"
 #include "real-qemu/qmp_client.h"
 
 namespace real_qemu {
@@ -75,8 +76,6 @@ class Process final : public conformance::Hypervisor {
   std::unexpected<TargetFailure> explained(TargetFailure failure);
   std::string errors_file() const { return directory_.path() + "/stderr"; }
   std::string last_words() const;
-  // Puts what a qemu-io command line printed in front of the monitor's own answer in `reply`.
-  Outcome<void> add_printed(std::string_view command_line, Json& reply);
 
   std::string program_;
   Limits limits_;
@@ -84,8 +83,8 @@ class Process final : public conformance::Hypervisor {
   Console console_;
   std::optional<Child> child_;
   QmpClient qmp_;
-  std::uint64_t errors_from_ = 0;  // offset in errors_file()
-  std::uint64_t last_sentinel_ = 0;
+  PrintedOutput printed_;
+  std::uint64_t errors_from_ = 0;         // offset in errors_file()
   std::optional<TargetFailure> failure_;  // explained
 };
 

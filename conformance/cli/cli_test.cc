@@ -150,16 +150,16 @@ TEST_F(Cli, BadUsageIsExitCode2AndSaysSoOnStderrOnly) {
               HasSubstr("drain-pairs"));
 }
 
-TEST_F(Cli, WhatIsPlannedSaysThatItIsNotInThisVersion) {
+TEST_F(Cli, ALibvirtThatIsNotThereFailsOrIsSkippedByName) {
   const std::string root = own_root();
-  for (const std::string arguments :
-       {"run --target libvirt", "run --target libvirt:qemu:///system"}) {
-    const Answer answer = understudy(arguments, root);
-    EXPECT_EQ(answer.code, 2) << arguments;
-    EXPECT_EQ(answer.out, "") << arguments;
-    EXPECT_THAT(answer.err, AllOf(StartsWith("understudy: "), HasSubstr("not in this version")))
-        << arguments;
-    EXPECT_EQ(lines(answer.err).size(), 1U) << arguments;
+  for (const std::string spec : {"libvirt:0.1", "libvirt:qemu:///system"}) {
+    const Answer answer = understudy("run --target " + spec + " g/01", root);
+    EXPECT_EQ(answer.code, 3) << spec;
+    EXPECT_EQ(answer.out, "") << spec;
+    EXPECT_THAT(answer.err, AllOf(StartsWith("understudy: --target " + spec),
+                                  HasSubstr("--allow-skip no-libvirt")));
+    EXPECT_EQ(lines(answer.err).size(), 1U) << spec;
+    EXPECT_EQ(understudy("run --allow-skip no-libvirt --target " + spec + " g/01", root).code, 0);
   }
 }
 

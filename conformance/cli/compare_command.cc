@@ -7,6 +7,7 @@
 #include "conformance/cli/commands.h"
 #include "conformance/cli/scenario_files.h"
 #include "conformance/cli/selection.h"
+#include "conformance/run/conversation.h"
 #include "conformance/run/execution.h"
 #include "conformance/run/transcript.h"
 
@@ -31,16 +32,19 @@ static ScenarioResult compare_one(const conformance::Scenario& scenario, conform
   result.target = left.name() + " against " + right.name();
   result.again = fmt::format("understudy compare --left {} --right {} --seed {} '{}'", left.name(),
                              right.name(), options.seed, scenario.id);
+  if (!a.skipped.empty() || !b.skipped.empty()) {
+    result.verdict = Verdict::skipped;
+    result.detail = a.skipped.empty() ? b.skipped : a.skipped;
+    return result;
+  }
   if (!a.broken.empty() || !b.broken.empty()) {
     result.verdict = Verdict::broken;
     result.detail = a.broken.empty() ? b.broken : a.broken;
     return result;
   }
-  result.divergences =
-      scenario.is_transcript()
-          ? conformance::compare_records(a, b, options.no_normalise)
-          : conformance::check::compare_transcripts(
-                {a.transcript, a.directory}, {b.transcript, b.directory}, options.no_normalise);
+  result.divergences = scenario.is_transcript()
+                           ? conformance::compare_records(a, b, options.no_normalise)
+                           : conformance::compare_conversations(a, b, options.no_normalise);
   // What only one of them gets right, by the model.
   for (const auto& [mine, others, who] :
        {std::tuple{&a, &b, left.name()}, std::tuple{&b, &a, right.name()}})

@@ -60,7 +60,7 @@ void read_lines(std::istream& in, SourceFile& file) {
 
 std::vector<SourceFile> source_files() {
   std::vector<SourceFile> files;
-  for (const char* top : {"sim", "conformance", "real-qemu", "reports"}) {
+  for (const char* top : {"sim", "conformance", "real-qemu", "real-libvirt", "reports"}) {
     for (const auto& entry : fs::recursive_directory_iterator(kRoot / top)) {
       const auto extension = entry.path().extension();
       if (extension != ".h" && extension != ".cc") continue;
@@ -129,7 +129,10 @@ const std::vector<Ban>& bans() {
       {"sim/", "float ", "integers, or Ratio"},
       {"sim/", "double ", "integers, or Ratio"},
       {"", "boost/process", "real-qemu's Process", {"real-qemu/", "conformance/cli/"}},
-      {"", "libxml/", "reports, conformance/domain/xml", {"reports/", "conformance/domain/xml/"}},
+      {"",
+       "libxml/",
+       "reports, real-libvirt, conformance/domain/xml",
+       {"reports/", "real-libvirt/", "conformance/domain/xml/"}},
       {"", "sleep_for", "waiting for an event"},
   };
   return all;

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <mutex>
 
 #include "conformance/cli/scenario_files.h"
 #include "conformance/run/sim_target.h"
+#include "real-libvirt/libvirt_target.h"
 #include "real-qemu/expectations.h"
 #include "real-qemu/installed.h"
 #include "real-qemu/qemu_target.h"
@@ -99,15 +101,54 @@ static Expected<TargetChoice> choose_qemu(const std::string& spec, const TargetR
   return choice;
 }
 
+// The first start of libvirt takes seconds, for it asks QEMU what it can do: the one that was found
+// serves the first who opens.
+static Expected<TargetChoice> choose_libvirt(const std::string& spec,
+                                             const TargetRequest& request) {
+  TargetChoice choice;
+  choice.name = spec;
+  const auto find = [spec] {
+    real_libvirt::LibvirtOptions options;
+    options.places = places();
+    return real_libvirt::LibvirtTarget::find(spec, options);
+  };
+  auto found = find();
+  if (!found) {
+    if (std::ranges::find(request.allow_skips, "no-libvirt") == request.allow_skips.end())
+      return std::unexpected(Failure{
+          kHarnessFailed,
+          fmt::format("--target {}: {} (or --allow-skip no-libvirt)", spec, found.error().detail)});
+    choice.skip_because = found.error().detail;
+    return choice;
+  }
+  choice.version = (*found)->version();
+  choice.release = (*found)->release();
+  auto known = known_of((*found)->qemu_version());
+  if (!known) return std::unexpected(known.error());
+  choice.known = *std::move(known);
+  struct Spare {
+    std::mutex mutex;
+    std::unique_ptr<Target> target;
+  };
+  const auto spare = std::make_shared<Spare>();
+  spare->target = *std::move(found);
+  choice.open = [find, spare]() -> Outcome<std::unique_ptr<Target>> {
+    if (const std::lock_guard lock(spare->mutex); spare->target) return std::move(spare->target);
+    auto target = find();
+    if (!target) return std::unexpected(target.error());
+    return *std::move(target);
+  };
+  return choice;
+}
+
 static Expected<TargetChoice> choose(const std::string& spec, const TargetRequest& request) {
   if (spec == "sim" || spec.starts_with("sim:")) return choose_simulator(spec);
   if (spec == "qemu" || spec.starts_with("qemu:")) return choose_qemu(spec, request);
-  if (spec == "libvirt" || spec.starts_with("libvirt:"))
-    return std::unexpected(Failure{kBadInput, "--target libvirt: not in this version"});
+  if (spec == "libvirt" || spec.starts_with("libvirt:")) return choose_libvirt(spec, request);
   return std::unexpected(
       Failure{kBadInput,
               fmt::format("--target {}: not a target; give sim, sim:VERSION, qemu, qemu:VERSION or "
-                          "qemu:/path/to/qemu-system-x86_64",
+                          "qemu:/path/to/qemu-system-x86_64, or libvirt, with the same",
                           spec)});
 }
 

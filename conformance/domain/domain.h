@@ -29,19 +29,6 @@
 
 namespace conformance {
 
-struct DiskDefinition {
-  std::string target;  // "vda"
-  std::string path;    // of the active image, absolute
-  std::string format;  // <driver type>: "qcow2", "raw"
-};
-struct DomainDefinition {
-  std::vector<DiskDefinition> disks;
-  bool persistent = false;  // blockRebase refuses to copy in a persistent domain
-  // Is given the domain's status, a document, whenever it changes and before anything is done on
-  // the strength of it: the last one is what reconnect() needs.  Null: nobody keeps it.
-  std::function<void(const std::string&)> keep_status = {};
-};
-
 // virDomainBlockJobInfo.
 struct BlockJobInfo {
   std::string type;             // as BlockJobEvent::type

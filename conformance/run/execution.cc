@@ -75,10 +75,18 @@ class Execution {
       definition.disks.push_back({disk.target, directory_ + "/" + image.file,
                                   image.format == Image::Format::raw ? "raw" : "qcow2"});
     }
-    auto domain = Domain::start(hypervisor_, session_.files(), definition);
+    auto domain = start(definition);
     if (!domain) return failed("starting the domain", domain.error());
     domain_ = *std::move(domain);
     return true;
+  }
+
+  DomainResult<std::unique_ptr<DomainApi>> start(const DomainDefinition& definition) {
+    if (auto own = session_.start_domain(definition, result_.transcript)) {
+      result_.has_own_domain = true;
+      return *std::move(own);
+    }
+    return Domain::start(hypervisor_, session_.files(), definition);
   }
 
   // --- what went wrong ---------------------------------------------------------------------------
@@ -503,7 +511,7 @@ class Execution {
   model::DomainModel model_;
   std::map<std::string, model::Durable> durable_;  // by disk
   unsigned faults_to_come_ = 0;                    // injected and not met yet, as far as is known
-  std::unique_ptr<Domain> domain_;
+  std::unique_ptr<DomainApi> domain_;
   check::Before before_;
   std::vector<BlockJobEvent> events_;
   std::map<std::string, std::size_t> earlier_events_;  // by disk: from before its newest job
@@ -518,6 +526,11 @@ Executed execute(const Scenario& scenario, Target& target, const ExecutionOption
   if (is_older(target.release(), scenario.since)) {
     Executed skipped;
     skipped.skipped = fmt::format("what it uses is in QEMU since {}", scenario.since);
+    return skipped;
+  }
+  if (scenario.is_transcript() && !target.needs_a_domain().empty()) {
+    Executed skipped;
+    skipped.skipped = target.needs_a_domain();
     return skipped;
   }
   SessionOptions how = options.session;

@@ -33,6 +33,7 @@ struct Executed {
   std::vector<Divergence> divergences;
   std::string broken;   // the harness failed: why; empty if it did not
   std::string skipped;  // the target cannot do what a step asks for: why; empty if it can
+  bool has_own_domain = false;  // Session::start_domain() started one
   Transcript transcript;
   std::string directory;  // what `${dir}` was
   std::uint64_t trace_hash = 0;

@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "conformance/run/conversation.h"
 #include "conformance/run/transcript.h"
 #include "sim/base/text.h"
 #include "sim/world/rng.h"
@@ -172,11 +173,9 @@ class Runner {
         const bool records = scenario.is_transcript();
         if (!records && (!executed[sim].divergences.empty() || !executed[real].divergences.empty()))
           continue;
-        auto found = records ? compare_records(executed[real], executed[sim], options_.switched_off)
-                             : check::compare_transcripts(
-                                   {executed[real].transcript, executed[real].directory},
-                                   {executed[sim].transcript, executed[sim].directory},
-                                   options_.switched_off);
+        auto found =
+            records ? compare_records(executed[real], executed[sim], options_.switched_off)
+                    : compare_conversations(executed[real], executed[sim], options_.switched_off);
         for (Divergence& divergence : found)
           divergence.requirement = "the simulator says what " + targets_[real].name + " says";
         if (!found.empty()) beside[sim] = targets_[real].name;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,6 +53,19 @@ enum BlockJobAbortFlag : std::uint32_t {
 };
 // virDomainBlockJobSetSpeedFlags.
 enum BlockJobSetSpeedFlag : std::uint32_t { kSetSpeedBandwidthBytes = 1U << 0 };
+
+struct DiskDefinition {
+  std::string target;  // "vda"
+  std::string path;    // of the active image, absolute
+  std::string format;  // <driver type>: "qcow2", "raw"
+};
+struct DomainDefinition {
+  std::vector<DiskDefinition> disks;
+  bool persistent = false;  // blockRebase refuses to copy in a persistent domain
+  // Is given the domain's status, a document, whenever it changes and before anything is done on
+  // the strength of it: the last one is what Domain::reconnect() needs.  Null: nobody keeps it.
+  std::function<void(const std::string&)> keep_status = {};
+};
 
 // VIR_DOMAIN_EVENT_ID_BLOCK_JOB and _BLOCK_JOB_2, which libvirt emits together.
 struct BlockJobEvent {

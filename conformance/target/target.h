@@ -8,8 +8,10 @@
 #include <optional>
 #include <string>
 
+#include "conformance/target/domain_api.h"
 #include "conformance/target/files.h"
 #include "conformance/target/hypervisor.h"
+#include "conformance/target/transcript.h"
 
 namespace conformance {
 
@@ -30,6 +32,14 @@ class Session {
   virtual ~Session() = default;
   virtual Hypervisor& hypervisor() = 0;
   virtual Files& files() = 0;
+  // Starts a domain of the target's own, where that is real libvirt; nothing where the harness is
+  // to make one over hypervisor().  To be called once, before anything else is asked of
+  // hypervisor(), which concerns that domain then.  What is said on its monitor is added to
+  // `transcript`; that and the session outlive the domain.
+  virtual std::optional<DomainResult<std::unique_ptr<DomainApi>>> start_domain(
+      const DomainDefinition& /*definition*/, Transcript& /*transcript*/) {
+    return std::nullopt;
+  }
   // It crashes where its release is known to: that is no divergence by itself.
   virtual bool is_simulated() const { return false; }
   // Whether it works on requests at this moment, apart from its monitor: a job whose answers do not
@@ -73,6 +83,8 @@ class Target {
   virtual std::string version() const = 0;  // "7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"
   // The profile this target should behave as, "7.2": picks the expectations that apply.
   virtual std::string release() const = 0;
+  // Why scenarios without disks, which are QMP alone, cannot run on it; empty: they can.
+  virtual std::string needs_a_domain() const { return {}; }
   // Not to be called from two threads at once for one Target; runners hold one per thread.
   [[nodiscard]] virtual Outcome<std::unique_ptr<Session>> open(const SessionOptions& options) = 0;
 };
