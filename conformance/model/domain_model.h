@@ -89,7 +89,7 @@ struct FileExpectation {
   // Written to by a job that was interrupted, and still open: what QEMU has not written back of its
   // tables shows as leaks.  (Up to 7.2 the base of an active commit; nothing flushes it.)
   bool may_leak = false;
-  Layer layer;            // format, size, cluster size, and what each place may be
+  Layer layer;                      // format, size, cluster size, and what each place may be
   std::string backing_string = {};  // in the header; empty if none
   std::string backing_format = {};
   std::vector<std::string> cold_chain = {};  // by the headers, top first, itself included
