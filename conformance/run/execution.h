@@ -31,8 +31,8 @@ inline constexpr std::string_view kUnjudged = "the model cannot judge this: ";
 
 struct Executed {
   std::vector<Divergence> divergences;
-  std::string broken;   // the harness failed: why; empty if it did not
-  std::string skipped;  // the target cannot do what a step asks for: why; empty if it can
+  std::string broken;           // the harness failed: why; empty if it did not
+  std::string skipped;          // the target cannot do what a step asks for: why; empty if it can
   bool has_own_domain = false;  // Session::start_domain() started one
   Transcript transcript;
   std::string directory;  // what `${dir}` was
