@@ -101,8 +101,8 @@ Outcome<void> ClientProcess::open() {
 ClientProcess::~ClientProcess() {
   if (!child_) return;
   qmp_.limit_replies(limits_.end);
-  if (usable()) (void)qmp_.execute("quit", nullptr);
-  (void)child_->ended_within(usable() ? limits_.end : milliseconds(0));
+  const bool ends = usable() && qmp_.execute("quit", nullptr).has_value();
+  child_->ended_within(ends ? limits_.end : milliseconds(0));
   child_->kill();
   root_.kill_all();
 }
@@ -128,10 +128,10 @@ DomainResult<void> ClientProcess::start_domain(const std::string& name,
   return {};
 }
 
-void ClientProcess::end_domain() {
+Outcome<void> ClientProcess::end_domain() {
   transcript_ = nullptr;
-  if (domain_.empty()) return;
-  if (usable()) (void)ask("destroy", Json::object());
+  if (domain_.empty()) return {};
+  const auto ended = request("destroy", Json::object());
   domain_.clear();
   stopped_ = false;
   events_.clear();
@@ -139,6 +139,8 @@ void ClientProcess::end_domain() {
   log_.clear();
   console_.drain();
   (void)console_.take_text();
+  if (!ended) return std::unexpected(ended.error());
+  return {};
 }
 
 // --- asking --------------------------------------------------------------------------------------

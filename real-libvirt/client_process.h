@@ -51,8 +51,8 @@ class ClientProcess {
   DomainResult<void> start_domain(const std::string& name,
                                   const conformance::DomainDefinition& definition,
                                   conformance::Transcript& transcript);
-  // Kills its QEMU, and forgets all about it.
-  void end_domain();
+  // Kills its QEMU, if there is one, and forgets all about it.
+  Outcome<void> end_domain();
 
   // One of the client's requests (client/requests.h): "return" of its answer, or libvirt's error.
   DomainResult<Json> ask(std::string_view request, const Json& arguments);

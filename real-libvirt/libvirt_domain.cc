@@ -10,7 +10,7 @@ using conformance::MirrorState;
 
 static Json or_null(const std::optional<std::string>& text) { return text ? Json(*text) : Json(); }
 
-DomainResult<void> LibvirtDomain::call(const char* name, Json arguments) {
+DomainResult<void> LibvirtDomain::call(const char* name, const Json& arguments) {
   auto answer = client_.ask(name, arguments);
   if (!answer) return std::unexpected(std::move(answer).error());
   return {};

@@ -33,7 +33,7 @@ class LibvirtDomain final : public conformance::DomainApi {
   DomainResult<std::string> qdev(const std::string& disk) override;
 
  private:
-  DomainResult<void> call(const char* name, Json arguments);
+  DomainResult<void> call(const char* name, const Json& arguments);
   ClientProcess& client_;
 };
 

@@ -45,11 +45,11 @@ class LibvirtTarget::LibvirtSession final : public conformance::Session, conform
         files_(directory_.path()) {}
 
   ~LibvirtSession() override {
-    (void)end();
+    const bool ended = client().end_domain().has_value();
     std::error_code ignored;
     std::filesystem::remove(client().root().log(domain_), ignored);
     target_.in_session_ = false;
-    if (!client().usable()) target_.client_.reset();
+    if (!ended || !client().usable()) target_.client_.reset();
   }
 
   conformance::Hypervisor& hypervisor() override { return *this; }
@@ -65,10 +65,7 @@ class LibvirtTarget::LibvirtSession final : public conformance::Session, conform
   std::optional<std::string> inject(const conformance::FileFault& /*fault*/) override {
     return "libvirt opens no node of QEMU's with blkdebug, so no request can be made to fail";
   }
-  Outcome<void> end() override {
-    client().end_domain();
-    return {};
-  }
+  Outcome<void> end() override { return client().end_domain(); }
   Outcome<void> cut_power() override { return end(); }  // QEMU is killed
 
  private:

@@ -19,7 +19,6 @@ using namespace conformance;
 using std::chrono::milliseconds;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
-using ::testing::Field;
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 

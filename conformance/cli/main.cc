@@ -43,7 +43,7 @@ void add_common(CLI::App& command, Options& options) {
 void add_targets(CLI::App& command, Options& options) {
   command
       .add_option("--target", options.targets.specs,
-                  "sim (7.2), sim:VERSION, qemu, qemu:VERSION, qemu:/path; repeatable")
+                  "sim (7.2), sim:VERSION, qemu, qemu:VERSION, qemu:/path, libvirt; repeatable")
       ->allow_extra_args(false);
 }
 

@@ -9,7 +9,6 @@
 namespace real_libvirt {
 namespace {
 
-using conformance::ChainLink;
 using conformance::DiskDefinition;
 using conformance::MirrorState;
 
