@@ -245,7 +245,7 @@ TEST_F(Cli, ABrokenScenarioFileIsExitCode2WithFilePointerAndWhatWasExpected) {
       {scenario(
            R"({"call": "blockRebase", "disk": "vda", "base": "/etc/passwd", "flags": ["copy"]})"),
        "/steps/0/base", "expected"},
-      {scenario(R"({"call": "blockPull", "disk": "vda"})"), "/steps/0/call", "blockRebase"},
+      {scenario(R"({"call": "blockPush", "disk": "vda"})"), "/steps/0/call", "blockRebase"},
       {scenario(R"({"guest": "write", "disk": "vdz", "at": 0, "length": 512, "pattern": 1})"),
        "/steps/0/disk", "expected"},
       {R"({"title": "t", "because": "b", "steps": [],

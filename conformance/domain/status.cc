@@ -172,9 +172,12 @@ DomainResult<void> Domain::read_status(const std::string& text) {
       auto mirror = read_chain_of(*work);
       if (!mirror) return std::unexpected(std::move(mirror).error());
       job.mirror = *std::move(mirror);
-    } else if (job.mirrors() && job.base == nullptr) {
-      return malformed("an active commit without base");
+    } else if (job.kind != JobKind::pull && (job.top == nullptr || job.base == nullptr)) {
+      return malformed("a commit without top or base");
     }
+    if (job.base != nullptr &&
+        (job.top == nullptr || of_index(*job.top, job.base->index) == nullptr))
+      return malformed("a base that is not beneath the top");
     disk.job = std::move(job);
   }
   return {};

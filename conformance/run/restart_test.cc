@@ -271,7 +271,11 @@ TEST(Reconnect, RefusesWhatIsNoStatus) {
         "backing='terminated'/><blockjob id='j' type='copy' state='odd'/></disk></domstatus>",
         "<domstatus next-index='2'><disk target='vda'><image path='/a' format='raw' index='1' "
         "backing='terminated'/><blockjob id='j' type='active-commit' state='ready'/></disk>"
-        "</domstatus>"}) {
+        "</domstatus>",
+        "<domstatus next-index='3'><disk target='vda'><image path='/a' format='qcow2' index='1' "
+        "backing='known'/><image path='/b' format='raw' index='2' backing='terminated'/><blockjob "
+        "id='j' type='commit' state='running' top='2' base='1' "
+        "removes='yes'/></disk></domstatus>"}) {
     const auto domain = Domain::reconnect(session->hypervisor(), session->files(), text);
     ASSERT_FALSE(domain) << text;
     EXPECT_TRUE(std::holds_alternative<DomainError>(domain.error())) << text;
