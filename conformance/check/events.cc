@@ -53,14 +53,22 @@ static std::string to_text(const BlockJobEvent& event) {
 
 std::vector<Divergence> compare_events(const std::vector<BlockJobEvent>& actual,
                                        const std::vector<model::ExpectedEvent>& expected) {
-  for (std::size_t i = 0; i < std::max(actual.size(), expected.size()); ++i) {
-    std::string wanted = "no more events", seen = "no more events";
-    if (i < expected.size())
-      wanted = to_text({expected[i].disk, expected[i].path, expected[i].type, expected[i].status});
-    if (i < actual.size()) seen = to_text(actual[i]);
-    if (wanted != seen)
-      return {{DivergenceClass::events, "the domain's block job events come in this order", wanted,
-               seen, fmt::format("event {}", i + 1)}};
+  std::map<std::string, std::vector<std::string>> wanted, seen;  // by disk
+  for (const model::ExpectedEvent& event : expected)
+    wanted[event.disk].push_back(to_text({event.disk, event.path, event.type, event.status}));
+  for (const BlockJobEvent& event : actual) {
+    seen[event.disk].push_back(to_text(event));
+    wanted[event.disk];
+  }
+  for (const auto& [disk, texts] : wanted) {
+    const std::vector<std::string>& found = seen[disk];
+    for (std::size_t i = 0; i < std::max(found.size(), texts.size()); ++i) {
+      const std::string expected_text = i < texts.size() ? texts[i] : "no more events";
+      const std::string actual_text = i < found.size() ? found[i] : "no more events";
+      if (expected_text != actual_text)
+        return {{DivergenceClass::events, "a disk's block job events come in this order",
+                 expected_text, actual_text, fmt::format("event {} of {}", i + 1, disk)}};
+    }
   }
   return {};
 }

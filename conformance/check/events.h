@@ -26,7 +26,7 @@ const std::vector<Normalisation>& normalisations();
 using Switched = std::vector<std::string>;
 bool is_on(std::string_view normalisation, const Switched& off);
 
-// Block job events, in order.
+// Block job events, in order for each disk: jobs of different disks do not wait for one another.
 std::vector<Divergence> compare_events(const std::vector<BlockJobEvent>& actual,
                                        const std::vector<model::ExpectedEvent>& expected);
 

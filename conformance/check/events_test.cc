@@ -41,22 +41,36 @@ TEST(CompareEvents, TheSameEvents) {
   EXPECT_THAT(compare_events({}, {}), IsEmpty());
 }
 
+TEST(CompareEvents, DisksDoNotWaitForOneAnother) {
+  EXPECT_THAT(compare_events({{"vda", "/d/src", "COPY", "READY"},
+                              {"vdb", "/d/b", "PULL", "COMPLETED"},
+                              {"vda", "/d/copy", "COPY", "COMPLETED"}},
+                             {{"vda", "/d/src", "COPY", "READY"},
+                              {"vda", "/d/copy", "COPY", "COMPLETED"},
+                              {"vdb", "/d/b", "PULL", "COMPLETED"}}),
+              IsEmpty());
+  EXPECT_THAT(compare_events({{"vdb", "/d/b", "PULL", "COMPLETED"}}, {}),
+              ElementsAre(divergence(DivergenceClass::events, "no more events",
+                                     "PULL COMPLETED b (disk vdb)", "event 1 of vdb")));
+}
+
 TEST(CompareEvents, TheFirstThatDiffersIsTold) {
   EXPECT_THAT(compare_events({{"vda", "/d/src", "COPY", "READY"}}, kPivoted),
               ElementsAre(divergence(DivergenceClass::events, "COPY COMPLETED copy (disk vda)",
-                                     "no more events", "event 2")));
+                                     "no more events", "event 2 of vda")));
   EXPECT_THAT(compare_events({{"vda", "/d/src", "COPY", "READY"}}, {}),
               ElementsAre(divergence(DivergenceClass::events, "no more events",
-                                     "COPY READY src (disk vda)", "event 1")));
+                                     "COPY READY src (disk vda)", "event 1 of vda")));
   EXPECT_THAT(
       compare_events({{"vda", "/d/src", "COPY", "READY"}, {"vda", "/d/src", "COPY", "COMPLETED"}},
                      kPivoted),
-      ElementsAre(
-          divergence(DivergenceClass::events, "COMPLETED copy", "COMPLETED src", "event 2")));
+      ElementsAre(divergence(DivergenceClass::events, "COMPLETED copy", "COMPLETED src",
+                             "event 2 of vda")));
   EXPECT_THAT(compare_events({{"vdb", "/d/src", "COPY", "READY"}}, kPivoted),
-              ElementsAre(divergence(DivergenceClass::events, "vda", "vdb", "event 1")));
+              ElementsAre(divergence(DivergenceClass::events, "COPY READY src (disk vda)",
+                                     "no more events", "event 1 of vda")));
   EXPECT_THAT(compare_events({{"vda", "/d/src", "PULL", "READY"}}, kPivoted),
-              ElementsAre(divergence(DivergenceClass::events, "COPY", "PULL", "event 1")));
+              ElementsAre(divergence(DivergenceClass::events, "COPY", "PULL", "event 1 of vda")));
 }
 
 // --- statuses ------------------------------------------------------------------------------------

@@ -129,7 +129,10 @@ const std::vector<Ban>& bans() {
       {"sim/", "float ", "integers, or Ratio"},
       {"sim/", "double ", "integers, or Ratio"},
       {"", "boost/process", "real-qemu's Process", {"real-qemu/", "conformance/cli/"}},
-      {"", "libxml/", "reports", {"reports/", "real-libvirt/"}},
+      {"",
+       "libxml/",
+       "reports, conformance/domain/xml",
+       {"reports/", "conformance/domain/xml/", "real-libvirt/"}},
       {"", "sleep_for", "waiting for an event"},
   };
   return all;

@@ -70,14 +70,13 @@ DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
     if (!probed) return std::unexpected(std::move(probed).error());
     request.format = *std::move(probed);
   }
-  if (!request.reuse)
-    if (auto created = files_.create(request.path, 0); !created)
-      return errors::cannot_create(created.error().desc);
-
   auto started = start_copy(disk, request);
+  if (started) return {};
+  if (is_target_failure(started.error())) return started;
   // libvirt unlinks what it created or was given empty.
-  if (!started && !request.reuse && !is_target_failure(started.error()))
-    static_cast<void>(files_.remove(request.path).ok());
+  if (!request.reuse && disk.job) static_cast<void>(files_.remove(request.path).ok());
+  disk.job.reset();
+  save();
   return started;
 }
 
@@ -110,26 +109,39 @@ DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
     mirror->backing = Backing::terminated;
   }
 
-  auto opened = request.reuse ? open_image(*mirror) : create_image(disk, request, *mirror);
-  if (!opened) return opened;
   Job job;
   job.id = "copy-" + disk.target + "-" + disk.source->format_node();
   job.shallow = request.shallow;
   job.reuse = request.reuse;
-  Json arguments = {{"job-id", job.id},
-                    {"device", disk.source->format_node()},
-                    {"target", mirror->format_node()},
-                    {"sync", request.shallow ? "top" : "full"},
-                    {"auto-finalize", true},
-                    {"auto-dismiss", false}};
+  job.mirror = std::move(mirror);
+  disk.job = std::move(job);
+  save();
+  auto begun = begin_copy(disk, request);
+  if (!begun) return begun;
+  disk.job->state = JobState::running;
+  save();
+  return {};
+}
+
+DomainResult<void> Domain::begin_copy(Disk& disk, const CopyRequest& request) {
+  Source& mirror = *disk.job->mirror;
+  if (!request.reuse) {
+    if (auto created = files_.create(request.path, 0); !created) {
+      disk.job.reset();  // there is nothing to remove
+      return errors::cannot_create(created.error().desc);
+    }
+  }
+  auto opened = request.reuse ? open_image(mirror) : create_image(disk, request, mirror);
+  if (!opened) return opened;
+  Json arguments = {{"job-id", disk.job->id},         {"device", disk.source->format_node()},
+                    {"target", mirror.format_node()}, {"sync", request.shallow ? "top" : "full"},
+                    {"auto-finalize", true},          {"auto-dismiss", false}};
   if (request.speed != 0) arguments["speed"] = request.speed;
   if (auto mirroring = execute("blockdev-mirror", arguments); !mirroring) {
     if (!is_target_failure(mirroring.error()))
-      if (auto undone = detach(*mirror); !undone) return undone;
+      if (auto undone = detach(mirror); !undone) return undone;
     return std::unexpected(std::move(mirroring).error());
   }
-  job.mirror = std::move(mirror);
-  disk.job = std::move(job);
   return {};
 }
 
@@ -197,8 +209,9 @@ DomainResult<void> Domain::run_create_job(const std::string& id, Json options) {
   create_job_ = id;
   while (!create_job_.empty())
     if (auto waited = wait_for_event("job " + id + " to conclude"); !waited) return waited;
-  auto end = dismiss(id);
+  auto end = end_of(id);
   if (!end) return std::unexpected(std::move(end).error());
+  if (auto gone = dismiss(id); !gone) return gone;
   if (end->failed) return errors::cannot_format(end->error);
   return {};
 }

@@ -49,9 +49,16 @@ DomainResult<void> Domain::block_job_abort(const std::string& name, std::uint32_
   if (pivoting) {
     if (auto done = pivot(job); !done) return done;
   } else {
-    auto cancelled = execute("block-job-cancel", {{"device", job.id}});
-    if (!cancelled) return std::unexpected(std::move(cancelled).error());
-    job.state = JobState::aborting;
+    const JobState before = std::exchange(job.state, JobState::aborting);
+    save();
+    if (auto cancelled = execute("block-job-cancel", {{"device", job.id}}); !cancelled) {
+      // Of a hypervisor that does not answer nobody knows whether it was told.
+      if (std::holds_alternative<DomainError>(cancelled.error())) {
+        job.state = before;
+        save();
+      }
+      return std::unexpected(std::move(cancelled).error());
+    }
   }
   if ((flags & kAbortAsync) != 0) return {};
 
@@ -66,7 +73,7 @@ DomainResult<void> Domain::pivot(Job& job) {
   if (job.state != JobState::ready) return errors::not_ready(job.id);
   Source& mirror = job.target();
   // The chain that the reused image's header names is hung under the running mirror only now.
-  if (job.shallow && job.reuse && mirror.beneath) {
+  if (job.shallow && job.reuse && mirror.beneath && !job.hung) {
     auto hung = attach_chain(*mirror.beneath, true);
     if (hung) {
       auto snapshot = execute(
@@ -79,6 +86,7 @@ DomainResult<void> Domain::pivot(Job& job) {
         if (auto undone = detach_chain(*mirror.beneath); !undone) return undone;
       return hung;
     }
+    job.hung = true;
   }
   // Makes the target's block status say what was written to it; refusal does not matter.
   auto bitmap = execute_ignoring(
@@ -87,9 +95,15 @@ DomainResult<void> Domain::pivot(Job& job) {
                                                             {"persistent", false},
                                                             {"disabled", false}}));
   if (!bitmap) return bitmap;
-  auto completing = execute("job-complete", {{"id", job.id}});
-  if (!completing) return std::unexpected(std::move(completing).error());
   job.state = JobState::pivoting;
+  save();
+  if (auto completing = execute("job-complete", {{"id", job.id}}); !completing) {
+    if (std::holds_alternative<DomainError>(completing.error())) {
+      job.state = JobState::ready;
+      save();
+    }
+    return std::unexpected(std::move(completing).error());
+  }
   return {};
 }
 
@@ -198,6 +212,7 @@ DomainResult<void> Domain::handle(const Event& event) {
     // A drain makes a ready job blink, and an ending one is ready no more.
     if (status == "ready" && disk.job->state == JobState::running) {
       disk.job->state = JobState::ready;
+      save();
       emit(disk, disk.job->type(), "READY");
     }
     return {};
@@ -206,17 +221,30 @@ DomainResult<void> Domain::handle(const Event& event) {
 }
 
 DomainResult<void> Domain::conclude(Disk& disk) {
-  auto end = dismiss(disk.job->id);
+  Job& job = *disk.job;
+  auto end = end_of(job.id);
   if (!end) return std::unexpected(std::move(end).error());
   // An aborted job that was ready ends without an error, and was aborted nevertheless.
-  const bool aborted = disk.job->state == JobState::aborting;
+  job.aborted = job.state == JobState::aborting;
   const bool succeeded =
-      !end->failed && (disk.job->mirrors() ? disk.job->state == JobState::pivoting : !aborted);
+      !end->failed && (job.mirrors() ? job.state == JobState::pivoting : !job.aborted);
+  job.state = succeeded ? JobState::succeeded : JobState::failed;
+  disk.last_end = *std::move(end);
+  save();
+  if (auto gone = dismiss(job.id); !gone) return gone;
+  return clear_away(disk);
+}
+
+DomainResult<void> Domain::clear_away(Disk& disk) {
+  const bool succeeded = disk.job->state == JobState::succeeded;
   if (auto done = succeeded ? succeed(disk) : come_to_nothing(*disk.job); !done) return done;
   const std::string_view type = disk.job->type();
-  const std::string_view status = aborted ? "CANCELED" : end->failed ? "FAILED" : "COMPLETED";
+  // A copy or an active commit that ends by itself was not pivoted.
+  const std::string_view status = disk.job->aborted      ? "CANCELED"
+                                  : disk.last_end.failed ? "FAILED"
+                                                         : "COMPLETED";
   disk.job.reset();
-  disk.last_end = *std::move(end);
+  save();
   emit(disk, type, status);
   return {};
 }
@@ -245,7 +273,7 @@ DomainResult<void> Domain::come_to_nothing(const Job& job) {
   return job.mirror->beneath ? detach_chain(*job.mirror->beneath) : DomainResult<void>();
 }
 
-DomainResult<Domain::JobEnd> Domain::dismiss(const std::string& id) {
+DomainResult<Domain::JobEnd> Domain::end_of(const std::string& id) {
   JobEnd end;
   auto jobs = execute("query-jobs", nullptr);
   if (jobs) {
@@ -256,9 +284,11 @@ DomainResult<Domain::JobEnd> Domain::dismiss(const std::string& id) {
   } else if (std::holds_alternative<TargetFailure>(jobs.error())) {
     return std::unexpected(std::move(jobs).error());
   }
-  if (auto gone = execute_ignoring("job-dismiss", {{"id", id}}); !gone)
-    return std::unexpected(std::move(gone).error());
   return end;
+}
+
+DomainResult<void> Domain::dismiss(const std::string& id) {
+  return execute_ignoring("job-dismiss", {{"id", id}});
 }
 
 DomainResult<void> Domain::take_over(Disk& disk) {

@@ -67,9 +67,17 @@ DomainResult<void> Domain::start_job(Disk& disk, Job job, std::string_view comma
                     {"auto-dismiss", false}};
   arguments.update(nodes);
   if (speed != 0) arguments["speed"] = speed;
-  auto started = execute(command, arguments);
-  if (!started) return std::unexpected(std::move(started).error());
   disk.job = std::move(job);
+  save();
+  if (auto started = execute(command, arguments); !started) {
+    if (std::holds_alternative<DomainError>(started.error())) {
+      disk.job.reset();
+      save();
+    }
+    return std::unexpected(std::move(started).error());
+  }
+  disk.job->state = JobState::running;
+  save();
   return {};
 }
 

@@ -10,10 +10,13 @@ namespace conformance {
 
 DomainResult<std::unique_ptr<Domain>> Domain::start(Hypervisor& hypervisor, Files& files,
                                                     const DomainDefinition& definition) {
-  std::unique_ptr<Domain> domain(new Domain(hypervisor, files, definition.persistent));
+  std::unique_ptr<Domain> domain(new Domain(hypervisor, files));
+  domain->persistent_ = definition.persistent;
+  domain->keep_status_ = definition.keep_status;
   for (const DiskDefinition& disk : definition.disks)
     if (auto added = domain->add_disk(disk); !added)
       return std::unexpected(std::move(added).error());
+  domain->save();
   return domain;
 }
 
@@ -63,6 +66,7 @@ void Domain::number(Source& top) {
 }
 
 DomainResult<void> Domain::attach_storage(Source& source) {
+  if (source.storage_open) return {};
   auto added = execute("blockdev-add", {{"driver", "file"},
                                         {"filename", source.path},
                                         {"node-name", source.storage_node()},
@@ -74,6 +78,7 @@ DomainResult<void> Domain::attach_storage(Source& source) {
 }
 
 DomainResult<void> Domain::attach_format(Source& source, const Source* backing, bool read_only) {
+  if (source.format_open) return {};
   Json arguments = {{"node-name", source.format_node()},
                     {"read-only", read_only},
                     {"driver", source.format},
@@ -127,7 +132,7 @@ DomainResult<std::optional<MirrorState>> Domain::mirror(const std::string& disk)
   if (!found) return std::unexpected(std::move(found).error());
   const auto& job = (*found)->job;
   if (!job || !job->mirrors()) return std::nullopt;
-  constexpr std::string_view kReady[] = {"", "yes", "abort", "pivot"};
+  constexpr std::string_view kReady[] = {"", "", "yes", "abort", "pivot", "yes", ""};
   return MirrorState{job->target().path, job->target().format,
                      job->kind == JobKind::copy ? "copy" : "active-commit",
                      std::string(kReady[std::to_underlying(job->state)])};

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,6 +46,14 @@ class Domain final : public DomainApi {
   static DomainResult<std::unique_ptr<Domain>> start(Hypervisor& hypervisor, Files& files,
                                                      const DomainDefinition& definition);
 
+  // Takes over a domain whose client has gone, wherever it was cut off: what has ended meanwhile is
+  // finished, what was about to be aborted or pivoted still is, and what had not begun is undone,
+  // its file included.  `status` is the last that was kept; a text that is no status is
+  // XML/XML_ERROR.  Old events of the hypervisor are dropped: query-jobs tells.
+  static DomainResult<std::unique_ptr<Domain>> reconnect(
+      Hypervisor& hypervisor, Files& files, const std::string& status,
+      std::function<void(const std::string&)> keep_status = nullptr);
+
   DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
                                   std::uint64_t bandwidth, std::uint32_t flags) override;
   DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
@@ -66,7 +75,17 @@ class Domain final : public DomainApi {
 
  private:
   // libvirt's own states of a job (qemu_blockjob.h), as far as ours go through them.
-  enum class JobState : unsigned char { running, ready, aborting, pivoting };
+  // The first and the last two are ours: what is about to begin, and what has ended but is not
+  // cleared away.
+  enum class JobState : unsigned char {
+    starting,
+    running,
+    ready,
+    aborting,
+    pivoting,
+    succeeded,
+    failed
+  };
   enum class JobKind : unsigned char { copy, pull, commit, active_commit };
   struct Job {
     JobKind kind = JobKind::copy;
@@ -75,12 +94,15 @@ class Domain final : public DomainApi {
     // Of a copy.
     bool shallow = false;  // and the source had something beneath
     bool reuse = false;
+    bool hung = false;  // what is beneath a reused mirror was attached to it
     std::unique_ptr<Source> mirror;
     // Of the others: the images from `top` to the one above `base` go; both are of the disk's
     // chain.  A pull's `top` is the first that it goes through, and its `base` may be null: all go.
     Source* top = nullptr;
     Source* base = nullptr;
     bool removes = false;  // their files, too
+
+    bool aborted = false;
 
     // A copy or an active commit, which become ready and can be pivoted.
     bool mirrors() const { return kind == JobKind::copy || kind == JobKind::active_commit; }
@@ -114,8 +136,7 @@ class Domain final : public DomainApi {
     std::uint64_t cluster = 0;  // 0: it has none
   };
 
-  Domain(Hypervisor& hypervisor, Files& files, bool persistent)
-      : hypervisor_(hypervisor), files_(files), persistent_(persistent) {}
+  Domain(Hypervisor& hypervisor, Files& files) : hypervisor_(hypervisor), files_(files) {}
 
   // domain.cc
   DomainResult<void> add_disk(const DiskDefinition& definition);
@@ -162,6 +183,7 @@ class Domain final : public DomainApi {
   DomainResult<void> copy(const std::string& disk, CopyRequest request);
   DomainResult<void> check_destination(const Disk& disk, const CopyRequest& request) const;
   DomainResult<void> start_copy(Disk& disk, const CopyRequest& request);
+  DomainResult<void> begin_copy(Disk& disk, const CopyRequest& request);
   DomainResult<void> open_image(Source& mirror);
   DomainResult<void> create_image(const Disk& disk, const CopyRequest& request, Source& mirror);
   DomainResult<void> create_raw(const Sizes& sizes, Source& mirror);
@@ -178,7 +200,11 @@ class Domain final : public DomainApi {
   DomainResult<void> wait_for_event(const std::string& what);
   DomainResult<void> handle(const Event& event);
   DomainResult<void> conclude(Disk& disk);
-  DomainResult<JobEnd> dismiss(const std::string& id);
+  // What query-jobs says of a job that has concluded.
+  DomainResult<JobEnd> end_of(const std::string& id);
+  DomainResult<void> dismiss(const std::string& id);
+  // Of a job whose state is succeeded or failed, and that was dismissed.
+  DomainResult<void> clear_away(Disk& disk);
   DomainResult<void> succeed(Disk& disk);
   DomainResult<void> come_to_nothing(const Job& job);
   // The mirror becomes the disk's source.
@@ -187,9 +213,19 @@ class Domain final : public DomainApi {
   DomainResult<void> drop_images(Disk& disk);
   void emit(const Disk& disk, std::string_view type, std::string_view status);
 
+  // status.cc
+  void save();
+  DomainResult<void> read_status(const std::string& status);
+  // reconnect.cc
+  DomainResult<void> look_at_nodes(Job& job);
+  DomainResult<void> end_create_jobs(const Json& jobs);
+  DomainResult<void> resume(Disk& disk, const Json& jobs);
+  DomainResult<void> undo_start(Disk& disk);
+
   Hypervisor& hypervisor_;
   Files& files_;
-  bool persistent_;
+  bool persistent_ = false;
+  std::function<void(const std::string&)> keep_status_;
   unsigned next_index_ = 1;
   std::deque<Disk> disks_;
   std::deque<BlockJobEvent> events_;

@@ -42,7 +42,8 @@ void DomainModel::add_image(const ImageSpec& spec) {
             .backing_string = {},
             .backing_format = {},
             .host_length = spec.host_length,
-            .unchanged = true};
+            .unchanged = true,
+            .may_leak = false};
   if (!spec.backing.empty()) {
     CHECK(files_.contains(spec.backing), "the backing image must be added first");
     file.backing_string = spec.backing_string.empty() ? path(spec.backing) : spec.backing_string;
@@ -171,6 +172,8 @@ std::optional<Refusal> DomainModel::check_destination(const Request& request) co
 std::optional<std::string> DomainModel::without_opinion(const Request& request) const {
   const std::uint64_t size = files_.at(request.disk.links.front().file).layer.size();
   if (size % 512 != 0) return "the disk is not a whole number of sectors";
+  if (request.shallow && !allocation_is_known(files_.at(request.disk.links.front().file).layer))
+    return "what a shallow copy takes depends on where an interrupted job had come to";
   if (request.existing == nullptr || opened(request.file)) return std::nullopt;
   const File& file = *request.existing;
   if (file.layer.format() == Format::raw && file.layer.size() != size &&
@@ -204,9 +207,18 @@ CallPrediction DomainModel::refuse_locked(const Request& request) {
     request.disk.job_id = new_job_id(request.disk);
     request.disk.pass({"created", "null"});
   }
+  // The destination of another copy shares not even reading, nor does what a commit goes through.
+  const bool is_unreadable = std::ranges::any_of(disks_, [&](const Disk& it) {
+    if (!it.job || it.job->kind == JobKind::pull) return false;
+    if (it.job->kind == JobKind::copy) return it.job->destination == request.file;
+    for (std::size_t i = std::max<std::size_t>(it.job->first, 1); i < it.job->base; ++i)
+      if (it.links[i].file == request.file) return true;
+    return false;
+  });
   return refused("QEMU", "INTERNAL_ERROR",
-                 fmt::format("unable to execute QEMU command '{}': Failed to get \"write\" lock",
-                             at_the_job ? "blockdev-mirror" : "blockdev-add"));
+                 fmt::format("unable to execute QEMU command '{}': Failed to get \"{}\" lock",
+                             at_the_job ? "blockdev-mirror" : "blockdev-add",
+                             is_unreadable && !at_the_job ? "consistent read" : "write"));
 }
 
 CallPrediction DomainModel::start_copy(const Request& request) {
@@ -241,7 +253,8 @@ CallPrediction DomainModel::start_copy(const Request& request) {
               .backing_string = {},
               .backing_format = {},
               .host_length = {},
-              .unchanged = false};
+              .unchanged = false,
+              .may_leak = false};
     if (request.shallow) {
       file.backing = disk.links[1].file;
       file.backing_string = path(file.backing);
@@ -264,10 +277,12 @@ CallPrediction DomainModel::start_copy(const Request& request) {
                              .granularity = 0,
                              .header_backing = !copy.backing.empty()},
                             live_chain(disk), copy.layer, attached_to_copy(disk));
+  wake_others(disk);
   const MirrorRun& run = disk.job->run;
   disk.job->course = course_at(request.speed, run.dirty_at_start());
-  // A destination that unmaps gets its zeroes for nothing, so they do not hold the job.
-  if (disk.discard_unmap && disk.job->course != Course::ready)
+  // Zeroes may be had for nothing, and then do not hold the job: where the destination unmaps, and
+  // from 10.0 on where it reads as zero already.
+  if (disk.job->course != Course::ready && (disk.discard_unmap || run.data_at_start() == 0))
     disk.job->course =
         run.data_at_start() == 0 ? Course::limited : course_at(request.speed, run.data_at_start());
   prediction.course = disk.job->course;
@@ -345,12 +360,18 @@ void DomainModel::guest(const std::string& target, std::uint64_t offset, std::ui
                         Change change) {
   Disk& it = disk(target);
   File& active = files_.at(it.links.front().file);
-  change(active.layer, live_chain(it, 1));
+  LayerChain chain = live_chain(it);
+  // What an active commit has copied so far lies below the guest already.
+  const bool commits = it.job && it.job->kind == JobKind::active_commit;
+  const Layer base_now = commits ? it.job->run.destination() : Layer(Format::raw, 0);
+  if (commits) chain.at(it.job->base) = &base_now;
+  const LayerChain below(chain.begin() + 1, chain.end());
+  change(active.layer, below);
   active.unchanged = false;
   if (!it.job) return;
-  if (it.job->kind == JobKind::pull) change(it.job->finished, live_chain(it, 1));
+  if (it.job->kind == JobKind::pull) change(it.job->finished, below);
   if (!it.job->mirrors()) return;
-  it.job->run.source_changed(live_chain(it), attached_to_copy(it), offset, length);
+  it.job->run.source_changed(chain, attached_to_copy(it), offset, length);
   if (!it.job->ready) it.job->disturbed = true;
 }
 
@@ -382,10 +403,19 @@ void DomainModel::guest_failed(const std::string& target, const Layer& before) {
   now = either(before, now);
 }
 
+void DomainModel::wake_others(const Disk& it) {
+  for (Disk& other : disks_)
+    if (&other != &it && other.job && !other.job->ready && other.job->course == Course::held)
+      other.job->course = Course::limited;
+}
+
 // The job is gone and the disk stays as it is.
 void DomainModel::end_job(Disk& it) {
-  Layer& target = files_.at(it.job->destination).layer;
-  target = it.job->mirrors() ? it.job->run.destination() : either(target, it.job->finished);
+  File& target = files_.at(it.job->destination);
+  target.layer =
+      it.job->mirrors() ? it.job->run.destination() : either(target.layer, it.job->finished);
+  wake_others(it);
+  target.may_leak = it.job->kind == JobKind::active_commit && !it.job->ready;
   it.job.reset();
 }
 

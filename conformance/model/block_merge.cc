@@ -30,6 +30,14 @@ std::optional<Indexed> plainly_indexed(const std::string& name) {
   return indexed;
 }
 
+// The least stretch is a sector: below so many bytes/s it is paid for more than a minute.
+Course merge_course(std::uint64_t speed, const Layer* own, const LayerChain& layers,
+                    std::uint64_t size) {
+  constexpr std::uint64_t kSlow = 8;
+  if (speed == 0 || surely_idle(layers)) return Course::ready;
+  return speed <= kSlow && surely_sleeps(own, layers, size) ? Course::held : Course::limited;
+}
+
 }  // namespace
 
 void DomainModel::append_chain(std::vector<Link>& links, const std::string& image,
@@ -148,11 +156,11 @@ CallPrediction DomainModel::start_pull(Disk& it, std::size_t base, const std::st
   job.destination = it.links.front().file;
   job.format = active.layer.format();
   job.speed = speed;
-  job.course = speed == 0 ? Course::ready : Course::limited;
   job.first = 1;
   job.base = base;
   job.base_name = base_name;
   const LayerChain between = chain_between(it, std::min(job.first, base), base);
+  job.course = merge_course(speed, &active.layer, between, active.layer.size());
   job.finished = pulled(active.layer, between, live_chain(it, base));
   active.unchanged = false;
   it.job_id = fmt::format("pull-{}-libvirt-{}-format", it.target, it.links.front().index);
@@ -160,6 +168,7 @@ CallPrediction DomainModel::start_pull(Disk& it, std::size_t base, const std::st
   CallPrediction prediction;
   prediction.course = job.course;
   it.job = std::move(job);
+  wake_others(it);
   return prediction;
 }
 
@@ -235,6 +244,9 @@ CallPrediction DomainModel::start_commit(Disk& it, const Job& wanted) {
   for (const Layer* layer : from)
     if (layer->size() != from.front()->size() || layer->size() < base.layer.size())
       return no_opinion("the layers that go are not of one size, or shorter than the base");
+  if (job.first == 0 &&
+      !std::ranges::all_of(from, [](const Layer* it) { return allocation_is_known(*it); }))
+    return no_opinion("what is committed depends on where an interrupted job had come to");
   job.kind = job.first == 0 ? JobKind::active_commit : JobKind::commit;
   job.destination = it.links[job.base].file;
   job.format = base.layer.format();
@@ -242,13 +254,14 @@ CallPrediction DomainModel::start_commit(Disk& it, const Job& wanted) {
   it.job_id = fmt::format("commit-{}-libvirt-{}-format", it.target, it.links[job.first].index);
   it.pass({"created", "running"});
   if (job.kind == JobKind::active_commit) return start_active_commit(it, job);
-  job.course = job.speed == 0 ? Course::ready : Course::limited;
+  job.course = merge_course(job.speed, nullptr, from, from.front()->size());
   const LayerChain below = live_chain(it, job.base + 1);
   job.finished = committed(from, base.layer, below);
   base.layer = grown(base.layer, below, from.front()->size());
   CallPrediction prediction;
   prediction.course = job.course;
   it.job = std::move(job);
+  wake_others(it);
   return prediction;
 }
 
@@ -263,6 +276,11 @@ CallPrediction DomainModel::start_active_commit(Disk& it, const Job& job) {
                            .header_backing = !base.backing.empty()},
                           live_chain(it), base.layer, below);
   it.job->course = course_at(job.speed, it.job->run.dirty_at_start());
+  // As of a copy: from 10.0 on zeroes may be had for nothing.
+  const std::uint64_t data = it.job->run.data_at_start();
+  if (it.job->course != Course::ready)
+    it.job->course = data == 0 ? Course::limited : course_at(job.speed, data);
+  wake_others(it);
   CallPrediction prediction;
   prediction.course = it.job->course;
   return prediction;
@@ -274,6 +292,7 @@ void DomainModel::on_completed(const std::string& target) {
   Disk& it = disk(target);
   CHECK(it.job && !it.job->mirrors(), "COMPLETED of a job that does not end by itself");
   const Job job = *std::exchange(it.job, std::nullopt);
+  wake_others(it);
   File& written = files_.at(job.destination);
   // A pull may have come to a place before or after the guest did.
   written.layer =

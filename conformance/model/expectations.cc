@@ -44,6 +44,11 @@ std::vector<std::string> DomainModel::header_chain(const std::string& file) cons
   return chain;
 }
 
+bool DomainModel::dangles(const std::string& file) const {
+  const std::string last = header_chain(file).back();
+  return !files_.at(last).backing.empty();
+}
+
 LayerChain DomainModel::layers_of(const std::vector<std::string>& files) const {
   LayerChain chain;
   for (const std::string& file : files) chain.push_back(&files_.at(file).layer);
@@ -102,10 +107,12 @@ std::vector<FileExpectation> DomainModel::files() const {
     files.push_back({.name = name,
                      .unchanged = file.unchanged,
                      .in_use = in_use,
+                     .may_leak = file.may_leak,
                      .layer = file.layer,
                      .backing_string = file.backing_string,
                      .backing_format = file.backing_format,
-                     .cold_chain = header_chain(name)});
+                     .cold_chain = header_chain(name),
+                     .dangles = dangles(name)});
   }
   return files;
 }

@@ -211,6 +211,12 @@ Layer either(const Layer& left, const Layer& right) {
   return both;
 }
 
+bool allocation_is_known(const Layer& layer) {
+  return std::ranges::all_of(layer.runs(), [](const CellRun& run) {
+    return !run.cell.absent || run.cell.kind() == Kind::absent;
+  });
+}
+
 View either(const View& left, const View& right) {
   View both;
   side_by_side(left, right,

@@ -70,6 +70,9 @@ using LayerChain = std::vector<const Layer*>;
 // What may be in either of two layers of one size and kind.
 Layer either(const Layer& left, const Layer& right);
 
+// Whether it is known of each place that it is Absent, or that it is not.
+bool allocation_is_known(const Layer& layer);
+
 // What is read through the chain (docs/model.md, 1.2).  An empty chain reads as nothing.
 View view(const LayerChain& chain);
 // The same for a part of it, by absolute offsets; zeroes beyond the top's end.

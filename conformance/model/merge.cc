@@ -1,6 +1,7 @@
 #include "conformance/model/merge.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "sim/base/bytes.h"
@@ -23,7 +24,7 @@ struct Allocation {
 
 void add_runs(const Layer& layer, std::uint64_t offset, std::uint64_t end, Allocation& into) {
   for (const CellRun& run : layer.runs()) {
-    if (run.offset >= end || run.offset + run.length <= offset) continue;
+    if (offset >= end || run.offset >= end || run.offset + run.length <= offset) continue;
     into.possible = into.possible || run.cell.kind() != Kind::absent;
     into.certain = into.certain || !run.cell.absent;
   }
@@ -63,6 +64,21 @@ void keep_what_is_there(Layer& filled, const Layer& active, std::uint64_t offset
   filled = either(filled, kept);
 }
 
+// What the disk showed as zeroes beyond the end of a short layer must not show what is longer.
+void must_not_show(Layer& result, const LayerChain& below, std::uint64_t offset,
+                   std::uint64_t end) {
+  const std::vector<CellRun> runs = result.runs();
+  for (const CellRun& run : runs) {
+    const std::uint64_t from = std::max(run.offset, offset);
+    const std::uint64_t to = std::min(run.offset + run.length, end);
+    if (from >= to || !run.cell.absent || run.cell.kind() == Kind::absent) continue;
+    Cell cell = run.cell;
+    cell.absent = false;
+    for (const ViewRun& shown : view(below, from, to - from))
+      if (shown.pattern() != 0) result.assign(shown.offset, shown.length, cell);
+  }
+}
+
 // Where none of these layers changes.
 std::set<std::uint64_t> borders(const LayerChain& layers, std::uint64_t size) {
   std::set<std::uint64_t> all{0, size};
@@ -72,6 +88,16 @@ std::set<std::uint64_t> borders(const LayerChain& layers, std::uint64_t size) {
   }
   return all;
 }
+
+// What is read in a range, and whether that surely is committed.
+struct Piece {
+  ViewRun run;
+  bool certain = false;
+  bool continues(const Piece& next) const {
+    return run.offset + run.length == next.run.offset && run.values == next.run.values &&
+           certain == next.certain;
+  }
+};
 
 // What is read in one run is written to the base: as data, or as zeroes.
 Layer with_written(const Layer& base, const LayerChain& below, const ViewRun& run) {
@@ -103,8 +129,41 @@ Layer pulled(const Layer& active, const LayerChain& between, const LayerChain& b
       result.assign(run.offset, run.length, filled(run.values));
     keep_what_is_there(result, active, offset, end);
     if (!above.certain) result = either(before, result);
+    must_not_show(result, below, offset, end);
   }
   return result;
+}
+
+static std::optional<std::uint64_t> first_absent(const Layer& layer, std::uint64_t offset,
+                                                 std::uint64_t end) {
+  for (const CellRun& run : layer.runs())
+    if (run.cell.kind() == Kind::absent && run.offset < end && run.offset + run.length > offset)
+      return std::max(run.offset, offset);
+  return std::nullopt;
+}
+
+// One stretch of a pull or a commit is at most 512 KiB.
+bool surely_sleeps(const Layer* own, const LayerChain& layers, std::uint64_t size) {
+  constexpr std::uint64_t kLongest = 512U << 10;
+  std::uint64_t end = size;
+  for (const Layer* layer : layers) {
+    end = std::min(end, layer->size());
+    for (const CellRun& run : layer->runs()) {
+      const std::uint64_t stop = std::min(run.offset + run.length, end);
+      if (run.cell.absent || run.offset >= stop) continue;
+      const auto from = own == nullptr ? run.offset : first_absent(*own, run.offset, stop);
+      if (from && *from + kLongest < size) return true;
+    }
+  }
+  return false;
+}
+
+bool surely_idle(const LayerChain& layers) {
+  return std::ranges::all_of(layers, [&](const Layer* layer) {
+    return layer->size() >= layers.front()->size() &&
+           std::ranges::all_of(layer->runs(),
+                               [](const CellRun& run) { return run.cell.kind() == Kind::absent; });
+  });
 }
 
 Layer grown(const Layer& base, const LayerChain& below, std::uint64_t size) {
@@ -115,27 +174,49 @@ Layer grown(const Layer& base, const LayerChain& below, std::uint64_t size) {
   const std::uint64_t from = base.size();
   const std::uint64_t covered =
       below.empty() ? from : std::clamp(below.front()->size(), from, size);
-  result.assign(from, covered - from, Cell::Zero());
   result.assign(covered, size - covered, either(Cell::Absent(), Cell::Zero()));
+  // Of an allocated cluster that ended with the image, the rest is allocated, too.
+  const std::uint64_t in_cluster = std::min(sim::align_up(from, base.unit()), size);
+  if (in_cluster > from && base.at(from - 1).kind() != Kind::absent)
+    result.assign(from, in_cluster - from, either(result.at(from), Cell::AnyZero()));
+  if (covered == from) return result;
+  // Zeroes are written over what would show from below: as data in the cluster that has begun.
+  write(result, below, from, in_cluster - from, 0);
+  if (covered > in_cluster) result.assign(in_cluster, covered - in_cluster, Cell::Zero());
   return result;
+}
+
+// The base with these written to it, one after the other.
+static Layer with_all(Layer base, const LayerChain& below, const std::vector<Piece>& pieces) {
+  for (const Piece& piece : pieces) {
+    const Layer written = with_written(base, below, piece.run);
+    base = piece.certain ? written : either(base, written);
+  }
+  return base;
 }
 
 Layer committed(const LayerChain& from, const Layer& base, const LayerChain& below) {
   CHECK(!from.empty(), "nothing to commit");
   const std::uint64_t size = from.front()->size();
   const LayerChain whole = joined(joined(from, {&base}), below);
-  Layer result = grown(base, below, size);
+  std::vector<Piece> pieces, joined_pieces;
   const std::set<std::uint64_t> all = borders(from, size);
   for (auto border = all.begin(); std::next(border) != all.end(); ++border) {
     const std::uint64_t end = *std::next(border);
     const Allocation above = allocation(from, *border, end);
     if (!above.possible) continue;
     for (const ViewRun& run : view(whole, *border, end - *border)) {
-      const Layer written = with_written(result, below, run);
-      result = above.certain ? written : either(result, written);
+      pieces.push_back({run, above.certain});
+      const bool goes_on = !joined_pieces.empty() && joined_pieces.back().continues(pieces.back());
+      if (goes_on)
+        joined_pieces.back().run.length += run.length;
+      else
+        joined_pieces.push_back(pieces.back());
     }
   }
-  return result;
+  // Zeroes that make up a whole cluster of the base only together may be written as one.
+  const Layer target = grown(base, below, size);
+  return either(with_all(target, below, pieces), with_all(target, below, joined_pieces));
 }
 
 }  // namespace conformance::model

@@ -13,6 +13,13 @@ namespace conformance::model {
 // stays, and all beneath it; empty if everything is pulled.
 Layer pulled(const Layer& active, const LayerChain& between, const LayerChain& below);
 
+// Whether a speed of a few bytes/s surely keeps a job from its end that goes through a disk of
+// `size` bytes and copies what is not Absent in all of `layers`, and is Absent in `own` if
+// that is given: it does one stretch, and then sleeps.
+bool surely_sleeps(const Layer* own, const LayerChain& layers, std::uint64_t size);
+// Whether it surely has nothing to copy.
+bool surely_idle(const LayerChain& layers);
+
 // A layer that commit makes at least `size` long before it writes to it; what it gets reads as zero
 // even where a layer `below` it is that long.
 Layer grown(const Layer& base, const LayerChain& below, std::uint64_t size);

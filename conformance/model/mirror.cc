@@ -92,9 +92,17 @@ struct MirrorRun::Copy {
       const std::uint64_t to = std::min(old.offset + old.length, offset + length);
       if (from >= to) continue;
       Cell cell = may_be_data ? Cell::AnyZero() : Cell::Zero();
-      if (old.cell.absent && may_stay_absent) cell = either(cell, Cell::Absent());
+      if (old.cell.absent && (may_stay_absent || shows_zeroes(from, to)))
+        cell = either(cell, Cell::Absent());
       onto.assign(from, to - from, cell);
     }
+  }
+
+  // What is attached below reads as zero there, so that nothing need be written (11.1).
+  bool shows_zeroes(std::uint64_t from, std::uint64_t to) const {
+    if (attached.empty()) return false;
+    const View below = view(attached, from, to - from);
+    return std::ranges::all_of(below, [](const ViewRun& run) { return run.pattern() == 0; });
   }
 
   // Destination clusters no larger than a granule: each granule for itself.

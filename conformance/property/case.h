@@ -13,7 +13,7 @@
 
 namespace conformance::property {
 
-inline constexpr std::array<std::string_view, 2> kProperties = {"block-copy", "qmp"};
+inline constexpr std::array<std::string_view, 3> kProperties = {"block-copy", "domain", "qmp"};
 
 struct PlannedScenario {
   Scenario scenario;  // no call states an answer: the model judges

@@ -321,7 +321,8 @@ class Execution {
     if (const auto course = model_.course(event.disk);
         event.status == "READY" && course && *course != model::Course::held)
       model_.on_ready(event.disk);
-    if (event.status == "COMPLETED" && model_.ends_by_itself(event.disk))
+    if (event.status == "COMPLETED" && model_.ends_by_itself(event.disk) &&
+        model_.course(event.disk) != model::Course::held)
       model_.on_completed(event.disk);
     result_.transcript.push_back(
         {TranscriptEntry::Kind::note, "BLOCK_JOB", event.type + " " + event.status});

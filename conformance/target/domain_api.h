@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -48,6 +49,10 @@ struct DiskDefinition {
 struct DomainDefinition {
   std::vector<DiskDefinition> disks;
   bool persistent = false;  // blockRebase refuses to copy in a persistent domain
+  // Is given the domain's status, a document, whenever it changes and before anything is done on
+  // the strength of it: the last one is what Domain::reconnect() needs.  Null: nobody keeps it.
+  // Real libvirt keeps its own.
+  std::function<void(const std::string&)> keep_status = {};
 };
 
 // VIR_DOMAIN_EVENT_ID_BLOCK_JOB and _BLOCK_JOB_2, which libvirt emits together.

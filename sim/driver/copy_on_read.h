@@ -25,7 +25,7 @@ class CopyOnRead : public block::FilterNode {
   Task<Result<>> do_read(std::uint64_t offset, MutableBytes into) override;
 
  private:
-  Task<Result<>> copy_up_to_bottom(std::uint64_t offset, std::uint64_t length);
+  Task<Result<std::uint64_t>> copy_up_to_bottom(std::uint64_t offset, std::uint64_t length);
 };
 
 }  // namespace sim::driver

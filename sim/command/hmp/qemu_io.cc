@@ -152,6 +152,9 @@ bool all_equal(Bytes bytes, std::byte value) {
 
 Task<std::string> run_read(block::Backend& backend, Verb verb, Range range) {
   Scratch buffer(range.length);
+  // What QEMU's buffer holds before: it shows where a read fills less than all of it.
+  const MutableBytes fill = buffer;
+  std::memset(fill.data(), 0xab, fill.size());
   if (const Result<> done = co_await backend.read(range.offset, buffer); !done)
     co_return fmt::format("read failed: {}\n", done.error().desc);
   std::string text;

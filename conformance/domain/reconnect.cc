@@ -1,0 +1,126 @@
+// A client that takes over where another was cut off.
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "conformance/domain/domain.h"
+#include "conformance/domain/reply.h"
+
+namespace conformance {
+
+namespace {
+
+constexpr std::string_view kCreatePrefix = "create-";
+
+std::string status_of(const Json& jobs, const std::string& id) {
+  for (const Json& job : jobs)
+    if (reply::is(job, "id", id)) return reply::text(job, "status");
+  return {};
+}
+
+}  // namespace
+
+DomainResult<std::unique_ptr<Domain>> Domain::reconnect(
+    Hypervisor& hypervisor, Files& files, const std::string& status,
+    std::function<void(const std::string&)> keep_status) {
+  std::unique_ptr<Domain> domain(new Domain(hypervisor, files));
+  domain->keep_status_ = std::move(keep_status);
+  if (auto read = domain->read_status(status); !read)
+    return std::unexpected(std::move(read).error());
+  // A new connection is told nothing of what was before.
+  for (;;) {
+    auto event = hypervisor.poll_event();
+    if (!event) return std::unexpected(std::move(event).error());
+    if (!*event) break;
+  }
+  auto jobs = domain->execute("query-jobs", nullptr);
+  if (!jobs) return std::unexpected(std::move(jobs).error());
+  if (auto ended = domain->end_create_jobs(*jobs); !ended)
+    return std::unexpected(std::move(ended).error());
+  for (Disk& disk : domain->disks_) {
+    if (!disk.job) continue;
+    if (auto resumed = domain->resume(disk, *jobs); !resumed)
+      return std::unexpected(std::move(resumed).error());
+  }
+  domain->save();
+  return domain;
+}
+
+// Images that were being created are of no use any more: nobody knows what became of the call.
+DomainResult<void> Domain::end_create_jobs(const Json& jobs) {
+  for (const Json& job : jobs) {
+    const std::string id = reply::text(job, "id");
+    if (!id.starts_with(kCreatePrefix)) continue;
+    create_job_ = reply::is(job, "status", "concluded") ? std::string() : id;
+    while (!create_job_.empty())
+      if (auto waited = wait_for_event("job " + id + " to conclude"); !waited) return waited;
+    if (auto gone = dismiss(id); !gone) return gone;
+  }
+  return {};
+}
+
+// Which nodes of a copy there are.  Too many do no harm: what is not there cannot be removed, and
+// that is not looked at.  Only where a pivot may have begun it must be known, and the hypervisor
+// asked.
+DomainResult<void> Domain::look_at_nodes(Job& job) {
+  if (job.kind != JobKind::copy) return {};
+  const bool may_be_hung = job.state == JobState::ready && job.mirror->beneath != nullptr;
+  const bool is_beneath_open = job.state != JobState::starting && job.state != JobState::running;
+  job.mirror->storage_open = job.mirror->format_open = true;
+  for (Source* source = job.mirror->beneath.get(); source != nullptr;
+       source = source->beneath.get())
+    source->storage_open = source->format_open = is_beneath_open;
+  if (!may_be_hung) return {};
+
+  // Not flat: only so is the depth told.
+  auto nodes = execute("query-named-block-nodes", nullptr);
+  if (!nodes) return std::unexpected(std::move(nodes).error());
+  std::set<std::string> names;
+  for (const Json& node : *nodes) {
+    names.insert(reply::text(node, "node-name"));
+    if (reply::is(node, "node-name", job.mirror->format_node()))
+      job.hung = reply::number(node, "backing_file_depth") > 0;
+  }
+  for (Source* source = job.mirror->beneath.get(); source != nullptr;
+       source = source->beneath.get()) {
+    source->storage_open = names.contains(source->storage_node());
+    source->format_open = names.contains(source->format_node());
+  }
+  return {};
+}
+
+DomainResult<void> Domain::resume(Disk& disk, const Json& jobs) {
+  Job& job = *disk.job;
+  if (auto seen = look_at_nodes(job); !seen) return seen;
+  const std::string status = status_of(jobs, job.id);
+  if (job.state == JobState::succeeded || job.state == JobState::failed) {
+    if (!status.empty())
+      if (auto gone = dismiss(job.id); !gone) return gone;
+    return clear_away(disk);
+  }
+  if (status.empty()) return undo_start(disk);
+  if (status == "concluded") return conclude(disk);
+  const bool is_ready = status == "ready" || status == "standby";
+  if (job.state == JobState::aborting)
+    return execute_ignoring("block-job-cancel", {{"device", job.id}});
+  // All that comes before was done; it is refused if it was sent.
+  if (job.state == JobState::pivoting)
+    return is_ready ? execute_ignoring("job-complete", {{"id", job.id}}) : DomainResult<void>();
+  const bool was_ready = job.state == JobState::ready;
+  job.state = is_ready ? JobState::ready : JobState::running;
+  if (is_ready && !was_ready) emit(disk, job.type(), "READY");
+  return {};
+}
+
+// The call that was to begin it never came to that.
+DomainResult<void> Domain::undo_start(Disk& disk) {
+  if (disk.job->kind == JobKind::copy) {
+    if (auto gone = detach(*disk.job->mirror); !gone) return gone;
+    if (!disk.job->reuse) static_cast<void>(files_.remove(disk.job->mirror->path).ok());
+  }
+  disk.job.reset();
+  return {};
+}
+
+}  // namespace conformance

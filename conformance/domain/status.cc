@@ -1,0 +1,183 @@
+// The domain's status as a document: what a client needs to go on where another was cut off.
+
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "conformance/domain/domain.h"
+#include "conformance/domain/errors.h"
+#include "conformance/domain/xml/element.h"
+#include "conformance/domain/xml/read_document.h"
+
+namespace conformance {
+
+namespace {
+
+using xml::Element;
+
+constexpr xml::DocumentKind kKind{"domstatus", "(domain_status)", "DOMAIN"};
+constexpr std::array<std::string_view, 4> kKinds = {"copy", "pull", "commit", "active-commit"};
+constexpr std::array<std::string_view, 7> kStates = {"starting", "running",   "ready", "aborting",
+                                                     "pivoting", "succeeded", "failed"};
+constexpr std::array<std::string_view, 3> kBackings = {"unknown", "terminated", "known"};
+
+void set_flag(Element& element, std::string_view name, bool value) {
+  if (value) element.set(name, "yes");
+}
+
+// Images of a chain, top first: how they nest is their order.
+void add_chain(Element& parent, const Source& top) {
+  for (const Source* source = &top; source != nullptr; source = source->beneath.get()) {
+    Element image = Element::named("image");
+    image.set("path", source->path).set("format", source->format);
+    image.set("index", std::to_string(source->index));
+    image.set_if("relative", source->relative);
+    set_flag(image, "storage", source->storage_open);
+    set_flag(image, "node", source->format_open);
+    image.set("backing", kBackings[std::to_underlying(source->backing)]);
+    parent.add(std::move(image));
+  }
+}
+
+// --- reading -------------------------------------------------------------------------------------
+
+std::string text_of(const Element& element, std::string_view name) {
+  const std::string* value = element.attribute(name);
+  return value == nullptr ? std::string() : *value;
+}
+
+bool is_set(const Element& element, std::string_view name) {
+  return text_of(element, name) == "yes";
+}
+
+std::optional<unsigned> number_of(const Element& element, std::string_view name) {
+  const std::string text = text_of(element, name);
+  unsigned number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+template <class Enum, std::size_t n>
+std::optional<Enum> word_of(const Element& element, std::string_view name,
+                            const std::array<std::string_view, n>& words) {
+  const std::string text = text_of(element, name);
+  for (std::size_t i = 0; i < n; ++i)
+    if (words[i] == text) return static_cast<Enum>(i);
+  return std::nullopt;
+}
+
+errors::Failure malformed(const std::string& what) {
+  return errors::make("XML", "XML_ERROR", "malformed domain status: " + what);
+}
+
+DomainResult<std::unique_ptr<Source>> read_chain_of(const Element& parent) {
+  std::unique_ptr<Source> top;
+  Source* above = nullptr;
+  for (const Element& image : parent.children) {
+    if (image.name != "image") continue;
+    auto source = std::make_unique<Source>();
+    const auto index = number_of(image, "index");
+    const auto backing = word_of<Backing>(image, "backing", kBackings);
+    source->path = text_of(image, "path");
+    source->format = text_of(image, "format");
+    if (!index || !backing || source->path.empty() || source->format.empty())
+      return malformed("an image without path, format, index or backing");
+    source->index = *index;
+    source->backing = *backing;
+    source->relative = text_of(image, "relative");
+    source->storage_open = is_set(image, "storage");
+    source->format_open = is_set(image, "node");
+    Source* const here = source.get();
+    (above == nullptr ? top : above->beneath) = std::move(source);
+    above = here;
+  }
+  if (top == nullptr) return malformed("no image");
+  for (const Source* source = top.get(); source != nullptr; source = source->beneath.get())
+    if ((source->backing == Backing::known) != (source->beneath != nullptr))
+      return malformed("a chain that does not end where it says");
+  return top;
+}
+
+Source* of_index(Source& top, unsigned index) {
+  for (Source* source = &top; source != nullptr; source = source->beneath.get())
+    if (source->index == index) return source;
+  return nullptr;
+}
+
+}  // namespace
+
+void Domain::save() {
+  if (!keep_status_) return;
+  Element status = Element::named("domstatus");
+  status.set("next-index", std::to_string(next_index_));
+  set_flag(status, "persistent", persistent_);
+  for (const Disk& disk : disks_) {
+    Element element = Element::named("disk");
+    element.set("target", disk.target).set("alias", disk.alias);
+    add_chain(element, *disk.source);
+    if (disk.job) {
+      const Job& job = *disk.job;
+      Element work = Element::named("blockjob");
+      work.set("id", job.id).set("type", kKinds[std::to_underlying(job.kind)]);
+      work.set("state", kStates[std::to_underlying(job.state)]);
+      set_flag(work, "shallow", job.shallow);
+      set_flag(work, "reuse", job.reuse);
+      set_flag(work, "removes", job.removes);
+      set_flag(work, "aborted", job.aborted);
+      set_flag(work, "ended-failed", disk.last_end.failed);
+      work.set_if("error", disk.last_end.error);
+      if (job.top != nullptr) work.set("top", std::to_string(job.top->index));
+      if (job.base != nullptr) work.set("base", std::to_string(job.base->index));
+      if (job.mirror) add_chain(work, *job.mirror);
+      element.add(std::move(work));
+    }
+    status.add(std::move(element));
+  }
+  keep_status_(xml::format_element(status));
+}
+
+DomainResult<void> Domain::read_status(const std::string& text) {
+  auto status = xml::read_document(text, kKind);
+  if (!status) return std::unexpected(std::move(status).error());
+  const auto next = number_of(*status, "next-index");
+  if (!next) return malformed("no next-index");
+  next_index_ = *next;
+  persistent_ = is_set(*status, "persistent");
+  for (const Element& element : status->children) {
+    if (element.name != "disk") continue;
+    Disk& disk = disks_.emplace_back();
+    disk.target = text_of(element, "target");
+    disk.alias = text_of(element, "alias");
+    auto chain = read_chain_of(element);
+    if (!chain) return std::unexpected(std::move(chain).error());
+    disk.source = *std::move(chain);
+    const Element* work = element.child("blockjob");
+    if (work == nullptr) continue;
+    Job job;
+    const auto kind = word_of<JobKind>(*work, "type", kKinds);
+    const auto state = word_of<JobState>(*work, "state", kStates);
+    if (!kind || !state) return malformed("a job of unknown type or state");
+    job.kind = *kind;
+    job.state = *state;
+    job.id = text_of(*work, "id");
+    job.shallow = is_set(*work, "shallow");
+    job.reuse = is_set(*work, "reuse");
+    job.removes = is_set(*work, "removes");
+    job.aborted = is_set(*work, "aborted");
+    disk.last_end = {.failed = is_set(*work, "ended-failed"), .error = text_of(*work, "error")};
+    if (const auto top = number_of(*work, "top")) job.top = of_index(*disk.source, *top);
+    if (const auto base = number_of(*work, "base")) job.base = of_index(*disk.source, *base);
+    if (job.kind == JobKind::copy) {
+      auto mirror = read_chain_of(*work);
+      if (!mirror) return std::unexpected(std::move(mirror).error());
+      job.mirror = *std::move(mirror);
+    } else if (job.mirrors() && job.base == nullptr) {
+      return malformed("an active commit without base");
+    }
+    disk.job = std::move(job);
+  }
+  return {};
+}
+
+}  // namespace conformance

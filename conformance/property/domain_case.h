@@ -1,0 +1,50 @@
+// Random sequences of API calls on up to three disks, with the guest's I/O in between.
+//
+// A case is a plan: what it means depends on what the model says at that point.  A call on which
+// the model has no opinion is left out, and a job that nothing holds is waited for at once.
+
+#pragma once
+
+#include <rapidcheck/Gen.h>
+
+#include <string>
+#include <vector>
+
+#include "conformance/property/case.h"
+#include "conformance/scenario/scenario.h"
+
+namespace conformance::property {
+
+struct PlannedAction {
+  enum class Kind : unsigned char { pull, rebase, commit, copy, abort, release, guest, check };
+  enum class Spelling : unsigned char { path, name, index };
+  Kind kind = Kind::guest;
+  unsigned disk = 0;  // the how manieth, counted around
+  // Images of the disk's live chain at that time, 0 is the active one; beyond its end: null of
+  // even numbers, a name that is not there of odd ones.
+  unsigned base = 0;
+  unsigned top = 0;
+  Spelling spelling = Spelling::path;
+  std::vector<std::string> flags;
+  bool held = false;        // a bandwidth of 1 byte/s
+  std::string destination;  // of a copy: a file's name
+  GuestStep guest;
+};
+
+struct DomainCase {
+  std::vector<Image> images;         // backing images before those that use them
+  std::vector<std::string> actives;  // the images of vda, vdb, …
+  std::vector<PlannedAction> actions;
+};
+
+// The id is "explore/domain".
+PlannedScenario to_scenario(const DomainCase& drawn);
+
+// Up to three disks over chains of one to five images, sometimes with images in common; up to ten
+// actions.
+rc::Gen<DomainCase> domain_cases();
+
+// All ways to take one thing away or to make it plainer.
+std::vector<DomainCase> smaller(const DomainCase& from);
+
+}  // namespace conformance::property

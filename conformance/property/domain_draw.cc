@@ -1,0 +1,125 @@
+// Drawing a domain and what is done to it.
+
+#include <rapidcheck.h>
+
+#include <algorithm>
+#include <array>
+
+#include "conformance/property/domain_case.h"
+#include "conformance/property/drawing.h"
+
+namespace conformance::property {
+
+namespace {
+
+class DomainDrawing : Drawing {
+ public:
+  using Drawing::Drawing;
+
+  DomainCase draw() {
+    for (std::uint64_t disks = 1 + (one_in(3) ? rng_.below(3) : 0); disks > 0; --disks)
+      draw_chain();
+    for (std::uint64_t actions = 1 + rng_.below(9); actions > 0; --actions) draw_action();
+    return std::move(drawn_);
+  }
+
+ private:
+  using Kind = PlannedAction::Kind;
+
+  void draw_chain() {
+    const std::uint64_t depth = 1 + rng_.below(5);
+    const std::uint64_t common = size();
+    const bool relative = one_in(3);
+    std::string below;
+    // Sometimes over an image that another disk has below its active one.
+    if (!drawn_.images.empty() && one_in(4)) {
+      below = drawn_.images[rng_.below(drawn_.images.size())].name;
+      if (std::ranges::count(drawn_.actives, below) != 0) below.clear();
+    }
+    for (std::uint64_t i = 0; i < depth; ++i) {
+      Image image;
+      image.name = image.file = "layer" + std::to_string(drawn_.images.size());
+      const bool raw = below.empty() && one_in(3);
+      image.format = raw ? Image::Format::raw : Image::Format::qcow2;
+      image.size = one_in(5) ? size() : common;
+      if (!raw) image.cluster_size = cluster_size();
+      image.backing = below;
+      if (relative && !below.empty()) image.backing_name = below;
+      fill(image, static_cast<std::uint8_t>(drawn_.images.size() + 1));
+      below = image.name;
+      drawn_.images.push_back(std::move(image));
+    }
+    drawn_.actives.push_back(below);
+  }
+
+  template <std::size_t n>
+  std::vector<std::string> some_of(const std::array<const char*, n>& flags, std::uint64_t rarity) {
+    std::vector<std::string> chosen;
+    for (const char* flag : flags)
+      if (one_in(rarity)) chosen.emplace_back(flag);
+    return chosen;
+  }
+
+  void draw_action() {
+    static constexpr std::array kKinds = {Kind::pull,   Kind::rebase, Kind::rebase, Kind::commit,
+                                          Kind::commit, Kind::commit, Kind::copy,   Kind::copy,
+                                          Kind::abort,  Kind::abort,  Kind::abort,  Kind::release,
+                                          Kind::guest,  Kind::guest,  Kind::guest,  Kind::check};
+    PlannedAction action;
+    action.kind = any_of(kKinds);
+    action.disk = static_cast<unsigned>(rng_.below(3));
+    action.base = static_cast<unsigned>(one_in(8) ? 7 + rng_.below(2) : rng_.below(6));
+    action.top = static_cast<unsigned>(one_in(4) ? 8 : rng_.below(3));
+    action.spelling = static_cast<PlannedAction::Spelling>(rng_.below(3));
+    action.held = one_in(3);
+    switch (action.kind) {
+      case Kind::rebase:
+        action.flags = some_of(std::array{"relative"}, 5);
+        break;
+      case Kind::commit:
+        action.flags = some_of(std::array{"shallow", "delete", "relative"}, 5);
+        if (action.top == 0 || action.top == 8 ? !one_in(8) : one_in(8))
+          action.flags.emplace_back("active");
+        break;
+      case Kind::copy:
+        draw_copy(action);
+        break;
+      case Kind::abort:
+        action.flags = some_of(std::array{"pivot"}, 2);
+        if (one_in(5)) action.flags.emplace_back("async");
+        break;
+      case Kind::guest:
+        action.guest = guest_step("vda", drawn_.images.back().size,
+                                  static_cast<std::uint8_t>(100 + drawn_.actions.size()));
+        break;
+      default:
+        break;
+    }
+    drawn_.actions.push_back(std::move(action));
+  }
+
+  // Mostly into a new file; sometimes into one that is there, which may be in use.
+  void draw_copy(PlannedAction& action) {
+    action.flags = some_of(std::array{"shallow"}, 2);
+    action.destination = "copy" + std::to_string(drawn_.actions.size());
+    if (one_in(6)) action.flags.emplace_back("copy-raw");
+    if (!one_in(4)) return;
+    action.flags.emplace_back("reuse-ext");
+    action.destination = drawn_.images[rng_.below(drawn_.images.size())].name;
+    if (one_in(2)) action.destination = "copy" + std::to_string(rng_.below(5));
+  }
+
+  DomainCase drawn_;
+};
+
+}  // namespace
+
+rc::Gen<DomainCase> domain_cases() {
+  return [](const rc::Random& random, int) {
+    return rc::shrinkable::shrinkRecur(
+        DomainDrawing(rc::Random(random).next()).draw(),
+        [](const DomainCase& from) { return rc::seq::fromContainer(smaller(from)); });
+  };
+}
+
+}  // namespace conformance::property

@@ -1,0 +1,282 @@
+// A client that dies at every point at which it can be cut off, and another that takes over.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "conformance/check/files.h"
+#include "conformance/domain/domain.h"
+#include "conformance/inspect/inspector.h"
+#include "conformance/model/domain_model.h"
+#include "conformance/run/describe.h"
+#include "conformance/run/images.h"
+#include "conformance/run/scenarios_for_test.h"
+
+namespace conformance {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Lets through so many commands; the client dies at the next, before or after that is executed.
+class Mortal final : public Hypervisor {
+ public:
+  Mortal(Hypervisor& hypervisor, unsigned commands, bool is_executed)
+      : hypervisor_(hypervisor), left_(commands), is_executed_(is_executed) {}
+
+  bool is_dead() const { return dead_; }
+
+  Outcome<Json> execute(std::string_view command, const Json& arguments) override {
+    if (dead_) return gone();
+    if (left_-- > 0) return hypervisor_.execute(command, arguments);
+    dead_ = true;
+    if (is_executed_) static_cast<void>(hypervisor_.execute(command, arguments).has_value());
+    return gone();
+  }
+  Outcome<std::optional<Event>> poll_event() override {
+    if (dead_) return gone();
+    return hypervisor_.poll_event();
+  }
+  Outcome<std::optional<Event>> next_event(milliseconds limit) override {
+    if (dead_) return gone();
+    return hypervisor_.next_event(limit);
+  }
+
+ private:
+  static std::unexpected<TargetFailure> gone() {
+    return std::unexpected(TargetFailure{TargetFailure::Kind::harness, "the client is dead"});
+  }
+  Hypervisor& hypervisor_;
+  unsigned left_;
+  bool is_executed_;
+  bool dead_ = false;
+};
+
+std::string text_of(const DomainFailure& failure) {
+  if (const auto* error = std::get_if<DomainError>(&failure)) return error->message;
+  return std::get<TargetFailure>(failure).detail;
+}
+
+// False as soon as a call fails, which a dying client's do.
+bool wait_for(Domain& domain, const std::string& status) {
+  for (;;) {
+    const auto event = domain.next_event(milliseconds(60'000));
+    if (!event || !*event) return false;
+    if ((*event)->status == status) return true;
+  }
+}
+
+struct Flow {
+  std::string name;
+  std::function<bool(Domain&, const std::string& directory)> run;
+};
+
+std::vector<Flow> flows() {
+  const auto copy = [](std::uint32_t flags, const char* file, std::uint32_t end) {
+    return [=](Domain& domain, const std::string& directory) {
+      return domain.block_rebase("vda", directory + "/" + file, 0, kRebaseCopy | flags) &&
+             wait_for(domain, "READY") && domain.block_job_abort("vda", end);
+    };
+  };
+  const auto active = [](std::uint32_t flags, std::uint32_t end) {
+    return [=](Domain& domain, const std::string&) {
+      return domain.block_commit("vda", std::nullopt, std::nullopt, 0, kCommitActive | flags) &&
+             wait_for(domain, "READY") && domain.block_job_abort("vda", end);
+    };
+  };
+  const auto commit = [](std::uint32_t flags) {
+    return [=](Domain& domain, const std::string& directory) {
+      return domain.block_commit("vda", std::nullopt, directory + "/snap1", 0, flags) &&
+             wait_for(domain, "COMPLETED");
+    };
+  };
+  return {
+      {"full copy, pivot", copy(0, "copy", kAbortPivot)},
+      {"shallow copy, pivot", copy(kRebaseShallow, "copy", kAbortPivot)},
+      {"raw copy, pivot", copy(kRebaseCopyRaw, "copy", kAbortPivot)},
+      {"reused copy, pivot", copy(kRebaseReuseExt, "bare", kAbortPivot)},
+      {"reused shallow copy, pivot", copy(kRebaseReuseExt | kRebaseShallow, "over", kAbortPivot)},
+      {"full copy, abort", copy(0, "copy", 0)},
+      {"active commit, pivot", active(0, kAbortPivot)},
+      {"active commit, delete, pivot", active(kCommitDelete, kAbortPivot)},
+      {"active commit, shallow, abort", active(kCommitShallow, 0)},
+      {"commit", commit(0)},
+      {"commit, delete", commit(kCommitDelete)},
+      {"pull",
+       [](Domain& domain, const std::string&) {
+         return domain.block_pull("vda", 0, 0) && wait_for(domain, "COMPLETED");
+       }},
+      {"pull to the base",
+       [](Domain& domain, const std::string& directory) {
+         return domain.block_rebase("vda", directory + "/base", 0, 0) &&
+                wait_for(domain, "COMPLETED");
+       }},
+      {"a copy, then a commit",
+       [](Domain& domain, const std::string& directory) {
+         return domain.block_rebase("vda", directory + "/copy", 0, kRebaseCopy | kRebaseShallow) &&
+                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot) &&
+                domain.block_commit("vda", std::nullopt, std::nullopt, 0, kCommitActive) &&
+                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot);
+       }},
+  };
+}
+
+const Scenario& images() {
+  static const Scenario scenario = testing::parse(R"({
+    "title": "Images of a domain that is cut off", "because": "the test says why",
+    "images": {
+      "base": {"format": "qcow2", "size": "256k", "writes": [{"write": 1, "at": 0, "length": "192k"}]},
+      "snap1": {"format": "qcow2", "size": "256k", "backing": "base",
+                "writes": [{"write": 2, "at": "64k", "length": "64k"}]},
+      "snap2": {"format": "qcow2", "size": "256k", "backing": "snap1",
+                "writes": [{"write": 3, "at": "100k", "length": "8k"}]},
+      "bare": {"format": "qcow2", "size": "256k"},
+      "over": {"format": "qcow2", "size": "256k", "backing": "snap1"}
+    },
+    "disks": [{"target": "vda", "source": "snap2"}],
+    "steps": [{"check": "vda"}]
+  })")
+                                       .front();
+  return scenario;
+}
+
+class Restart : public ::testing::TestWithParam<std::size_t> {
+ protected:
+  void SetUp() override {
+    session_ = *target_.open({});
+    ASSERT_TRUE(make_images(images(), *session_));
+  }
+  std::string path(const std::string& file) { return session_->files().directory() + "/" + file; }
+
+  // The flow with a client that dies; true if it came to its end before.
+  bool run(const Flow& flow, unsigned commands, bool is_executed) {
+    Mortal mortal(session_->hypervisor(), commands, is_executed);
+    DomainDefinition definition{.disks = {{"vda", path("snap2"), "qcow2"}}, .keep_status = {}};
+    definition.keep_status = [this](const std::string& status) { status_ = status; };
+    auto started = Domain::start(mortal, session_->files(), definition);
+    if (!started) return false;
+    const bool done = flow.run(**started, session_->files().directory());
+    EXPECT_TRUE(done || mortal.is_dead());
+    return done;
+  }
+
+  // Everything comes to its end: a job that is or becomes ready is pivoted.
+  void finish(Domain& domain) {
+    for (int turns = 0; turns < 10; ++turns) {
+      while (true) {
+        const auto event = domain.next_event(milliseconds(1000));
+        ASSERT_TRUE(event);
+        if (!*event) break;
+      }
+      const auto info = domain.block_job_info("vda", 0);
+      ASSERT_TRUE(info);
+      if (!*info) return;
+      const auto pivoted = domain.block_job_abort("vda", kAbortPivot);
+      ASSERT_TRUE(pivoted) << (*info)->type << ": " << text_of(pivoted.error());
+    }
+    ADD_FAILURE() << "the job does not end";
+  }
+
+  std::multiset<std::string> nodes() {
+    std::multiset<std::string> names;
+    const auto reply = session_->hypervisor().execute("query-named-block-nodes", {{"flat", true}});
+    for (const Json& node : (*reply)["return"]) names.insert(node["file"].get<std::string>());
+    return names;
+  }
+
+  void check_guest(Domain& domain) {
+    model::DomainModel model(session_->files().directory());
+    describe(images(), [](const std::string&) { return std::nullopt; }, model);
+    Guest guest(session_->hypervisor(), *domain.qdev("vda"));
+    ASSERT_TRUE(guest.flush());
+    for (const model::ViewRun& run : model.guest_view("vda")) {
+      const auto equal = guest.reads_as(run.offset, run.length, *run.pattern());
+      ASSERT_TRUE(equal);
+      EXPECT_TRUE(*equal) << "from byte " << run.offset;
+    }
+    // Opened by its header alone, the active image shows the same.
+    const Chain chain = *domain.chain("vda");
+    inspect::Inspector inspector(session_->files());
+    const auto cold = inspector.view(chain.links.front().path, chain.links.front().format);
+    ASSERT_TRUE(cold) << cold.error().desc;
+    for (const Divergence& found : check::compare_views(*cold, model.guest_view("vda"), "vda"))
+      ADD_FAILURE() << found.expected << " but " << found.actual << " at " << found.place;
+  }
+
+  // Nothing is left over, and the domain can go on.
+  void check_domain(Domain& domain) {
+    check_guest(domain);
+    std::multiset<std::string> expected;
+    for (const ChainLink& link : (*domain.chain("vda")).links)
+      for (int node = 0; node < 2; ++node) expected.insert(link.path);
+    EXPECT_EQ(nodes(), expected);
+    const auto jobs = session_->hypervisor().execute("query-jobs", {});
+    EXPECT_EQ((*jobs)["return"], Json::array());
+    ASSERT_TRUE(domain.block_pull("vda", 0, 0));
+    EXPECT_TRUE(wait_for(domain, "COMPLETED"));
+    check_guest(domain);
+  }
+
+  SimTarget target_ = testing::simulator();
+  std::unique_ptr<Session> session_;
+  std::string status_;
+};
+
+TEST_P(Restart, GoesOnWhereverTheClientWasCutOff) {
+  const Flow flow = flows()[GetParam()];
+  unsigned deaths = 0;
+  for (unsigned commands = 0;; ++commands) {
+    bool done = true;
+    for (const bool is_executed : {false, true}) {
+      SCOPED_TRACE(flow.name + ", " + std::to_string(commands) + " commands, " +
+                   (is_executed ? "the last executed" : "the last not sent"));
+      session_.reset();
+      SetUp();
+      status_.clear();
+      done = run(flow, commands, is_executed) && done;
+      if (status_.empty()) continue;  // it was never running
+      ++deaths;
+      auto domain = Domain::reconnect(session_->hypervisor(), session_->files(), status_,
+                                      [this](const std::string& status) { status_ = status; });
+      ASSERT_TRUE(domain) << text_of(domain.error()) << status_;
+      finish(**domain);
+      check_domain(**domain);
+      if (HasFailure()) FAIL() << status_;
+    }
+    if (done) break;
+  }
+  EXPECT_GE(deaths, 8U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Flows, Restart, ::testing::Range(std::size_t{0}, flows().size()),
+                         [](const auto& row) {
+                           std::string name = flows()[row.param].name;
+                           for (char& c : name)
+                             if (c < 'a' || c > 'z') c = '_';
+                           return name;
+                         });
+
+TEST(Reconnect, RefusesWhatIsNoStatus) {
+  SimTarget target = testing::simulator();
+  const auto session = *target.open({});
+  for (const char* text :
+       {"", "<domstatus/>", "<domain/>", "<domstatus next-index='x'/>",
+        "<domstatus next-index='2'><disk target='vda'/></domstatus>",
+        "<domstatus next-index='2'><disk target='vda'><image path='/a' format='raw' index='1' "
+        "backing='known'/></disk></domstatus>",
+        "<domstatus next-index='2'><disk target='vda'><image path='/a' format='raw' index='1' "
+        "backing='terminated'/><blockjob id='j' type='copy' state='odd'/></disk></domstatus>",
+        "<domstatus next-index='2'><disk target='vda'><image path='/a' format='raw' index='1' "
+        "backing='terminated'/><blockjob id='j' type='active-commit' state='ready'/></disk>"
+        "</domstatus>"}) {
+    const auto domain = Domain::reconnect(session->hypervisor(), session->files(), text);
+    ASSERT_FALSE(domain) << text;
+    EXPECT_TRUE(std::holds_alternative<DomainError>(domain.error())) << text;
+  }
+}
+
+}  // namespace
+}  // namespace conformance
