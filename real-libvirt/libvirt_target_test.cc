@@ -60,6 +60,7 @@ class LibvirtTargetTest : public ::testing::Test {
     ASSERT_EQ(std::system(make.c_str()), 0);
     DomainDefinition definition;
     definition.disks.push_back({"vda", path("snap1"), "qcow2"});
+    definition.persistent = persistent_;
     auto domain = session_->start_domain(definition, transcript_);
     ASSERT_TRUE(domain);
     ASSERT_TRUE(*domain) << text((*domain).error());
@@ -100,6 +101,7 @@ class LibvirtTargetTest : public ::testing::Test {
 
   static inline real_qemu::PrivateDirectory* scratch_ = nullptr;
   static inline LibvirtTarget* target_ = nullptr;
+  bool persistent_ = false;
   Transcript transcript_;
   std::unique_ptr<Session> session_;
   std::string directory_;
@@ -154,6 +156,17 @@ TEST_F(LibvirtTargetTest, GivesLibvirtsErrorsWithoutTheTextOfTheirCode) {
   EXPECT_EQ(text(domain_->block_rebase("vda", path("no"), 0, 0)),
             "STORAGE/INVALID_ARG: could not find image '" + path("no") + "' beneath '" +
                 path("snap1") + "' in chain for 'vda'");
+}
+
+TEST_F(LibvirtTargetTest, APersistentDomainIsNotCopied) {
+  domain_.reset();
+  session_.reset();
+  persistent_ = true;
+  SetUp();
+  EXPECT_EQ(text(domain_->block_rebase("vda", path("copy"), 0, kRebaseCopy)),
+            "QEMU/OPERATION_INVALID: domain is not transient");
+  EXPECT_EQ(text(domain_->block_pull("vda", 0, 0)), "success");
+  EXPECT_EQ(next(), "vda " + path("snap1") + " PULL COMPLETED");
 }
 
 TEST_F(LibvirtTargetTest, TheGuestReadsAndWrites) {
