@@ -81,7 +81,7 @@ class Planner {
       if (position % 2 == 0) return std::nullopt;
       return "${dir}/nosuch";
     }
-    const std::string file = links[position].path.substr(links[position].path.rfind('/') + 1);
+    std::string file = links[position].path.substr(links[position].path.rfind('/') + 1);
     switch (action.spelling) {
       case PlannedAction::Spelling::path:
         return "${dir}/" + file;
