@@ -70,6 +70,18 @@ static Expected<TargetChoice> choose_simulator(const std::string& spec) {
                       {}};
 }
 
+// A target that is not there: skipped if the caller allows that by name, else a failure.
+static Expected<TargetChoice> missing(const std::string& spec, const std::string& why,
+                                      const std::string& skip, const TargetRequest& request) {
+  if (std::ranges::find(request.allow_skips, skip) == request.allow_skips.end())
+    return std::unexpected(Failure{
+        kHarnessFailed, fmt::format("--target {}: {} (or --allow-skip {})", spec, why, skip)});
+  TargetChoice choice;
+  choice.name = spec;
+  choice.skip_because = why;
+  return choice;
+}
+
 static Expected<TargetChoice> choose_qemu(const std::string& spec, const TargetRequest& request) {
   TargetChoice choice;
   choice.name = spec;
@@ -79,15 +91,9 @@ static Expected<TargetChoice> choose_qemu(const std::string& spec, const TargetR
     return real_qemu::QemuTarget::find(spec, options);
   };
   auto probe = find();
-  if (!probe) {
-    const std::string skip = spec == "qemu" ? "no-qemu" : "no-qemu-version";
-    if (std::ranges::find(request.allow_skips, skip) == request.allow_skips.end())
-      return std::unexpected(Failure{
-          kHarnessFailed,
-          fmt::format("--target {}: {} (or --allow-skip {})", spec, probe.error().detail, skip)});
-    choice.skip_because = probe.error().detail;
-    return choice;
-  }
+  if (!probe)
+    return missing(spec, probe.error().detail, spec == "qemu" ? "no-qemu" : "no-qemu-version",
+                   request);
   choice.version = (*probe)->version();
   choice.release = (*probe)->release();
   auto known = known_of(choice.version);
@@ -113,14 +119,7 @@ static Expected<TargetChoice> choose_libvirt(const std::string& spec,
     return real_libvirt::LibvirtTarget::find(spec, options);
   };
   auto found = find();
-  if (!found) {
-    if (std::ranges::find(request.allow_skips, "no-libvirt") == request.allow_skips.end())
-      return std::unexpected(Failure{
-          kHarnessFailed,
-          fmt::format("--target {}: {} (or --allow-skip no-libvirt)", spec, found.error().detail)});
-    choice.skip_because = found.error().detail;
-    return choice;
-  }
+  if (!found) return missing(spec, found.error().detail, "no-libvirt", request);
   choice.version = (*found)->version();
   choice.release = (*found)->release();
   auto known = known_of((*found)->qemu_version());

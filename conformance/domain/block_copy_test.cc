@@ -27,8 +27,6 @@ std::uint32_t rebase_flags(const Json& names) {
   return flags;
 }
 
-std::string format_of(const std::string& source) { return source == "raw" ? "raw" : "qcow2"; }
-
 Json to_json(const std::optional<MirrorState>& mirror) {
   if (!mirror) return nullptr;
   return Json::array({mirror->path, mirror->format, mirror->job, mirror->ready});
@@ -44,18 +42,6 @@ void take_events(Domain& domain, Json& events) {
     EXPECT_EQ((*event)->type, "COPY");
     events.push_back({(*event)->path, (*event)->status});
   }
-}
-
-Json start_script(const Json& blockdevs) {
-  Json script = Json::array();
-  const auto expect = [&](const std::string& command, const Json& arguments) {
-    script.push_back({">", command, arguments});
-    script.push_back({"<", {{"return", Json::object()}}});
-  };
-  for (const Json& blockdev : blockdevs) expect("blockdev-add", blockdev);
-  expect("device_add",
-         {{"driver", "virtio-blk-pci"}, {"drive", "libvirt-1-format"}, {"id", "virtio-disk0"}});
-  return script;
 }
 
 const Json& sequences() {
@@ -97,8 +83,9 @@ TEST_P(Sequence, IsLibvirts) {
   files.directories.insert(testing::kDirectory + "/sub");
   const std::string top = testing::make_source(files, source, id == "x4" || id == "x5");
   testing::make_destination(files, recorded()["dest"]);
-  hypervisor.play(start_script(sequences()["sources"][source]));
-  auto started = Domain::start(hypervisor, files, {.disks = {{"vda", top, format_of(source)}}});
+  hypervisor.play(testing::start_script(sequences()["sources"][source]));
+  auto started =
+      Domain::start(hypervisor, files, {.disks = {{"vda", top, testing::format_of(source)}}});
   ASSERT_EQ(outcome_of(started), "ok");
   EXPECT_TRUE(hypervisor.finished());
   Domain& domain = **started;
@@ -148,7 +135,8 @@ TEST(BlockCopy, AnswersAsTheTruthTableSays) {
     const std::string source = row["src"];
     const std::string top = testing::make_source(files, source);
     testing::make_destination(files, row["dest"]);
-    auto started = Domain::start(hypervisor, files, {.disks = {{"vda", top, format_of(source)}}});
+    auto started =
+        Domain::start(hypervisor, files, {.disks = {{"vda", top, testing::format_of(source)}}});
     ASSERT_EQ(outcome_of(started), "ok");
     Domain& domain = **started;
     const auto before = files.files;

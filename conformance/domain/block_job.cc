@@ -239,7 +239,6 @@ DomainResult<void> Domain::clear_away(Disk& disk) {
   const bool succeeded = disk.job->state == JobState::succeeded;
   if (auto done = succeeded ? succeed(disk) : come_to_nothing(*disk.job); !done) return done;
   const std::string_view type = disk.job->type();
-  // A copy or an active commit that ends by itself was not pivoted.
   const std::string_view status = disk.job->aborted      ? "CANCELED"
                                   : disk.last_end.failed ? "FAILED"
                                                          : "COMPLETED";

@@ -17,8 +17,6 @@ std::optional<std::string> name_of(const Json& name) {
   return name.get<std::string>();
 }
 
-std::string format_of(const std::string& source) { return source == "raw" ? "raw" : "qcow2"; }
-
 Json to_json(const DomainResult<std::optional<MirrorState>>& mirror) {
   if (!mirror || !*mirror) return nullptr;
   return Json::array({(*mirror)->path, (*mirror)->format, (*mirror)->job, (*mirror)->ready});
@@ -52,18 +50,6 @@ Json call(Domain& domain, const Json& step) {
     return outcome_of(domain.block_job_set_speed(disk, bandwidth, flags));
   if (name == "blockJobInfo") return outcome_of(domain.block_job_info(disk, flags));
   return name == "wait" ? Json("ok") : Json("unknown call " + name);
-}
-
-Json start_script(const Json& blockdevs) {
-  Json script = Json::array();
-  const auto expect = [&](const std::string& command, const Json& arguments) {
-    script.push_back({">", command, arguments});
-    script.push_back({"<", {{"return", Json::object()}}});
-  };
-  for (const Json& blockdev : blockdevs) expect("blockdev-add", blockdev);
-  expect("device_add",
-         {{"driver", "virtio-blk-pci"}, {"drive", "libvirt-1-format"}, {"id", "virtio-disk0"}});
-  return script;
 }
 
 // [format, file, …] of each image.
@@ -130,8 +116,9 @@ TEST_P(Play, IsLibvirts) {
   SCOPED_TRACE(recorded["title"]);
   const std::string source = recorded["source"];
   const std::string top = testing::make_source(files, source);
-  hypervisor.play(start_script(recordings()["sources"][source]));
-  auto started = Domain::start(hypervisor, files, {.disks = {{"vda", top, format_of(source)}}});
+  hypervisor.play(testing::start_script(recordings()["sources"][source]));
+  auto started =
+      Domain::start(hypervisor, files, {.disks = {{"vda", top, testing::format_of(source)}}});
   ASSERT_EQ(outcome_of(started), "ok");
   EXPECT_TRUE(hypervisor.finished());
   Domain& domain = **started;
@@ -165,7 +152,8 @@ struct Prepared {
 
   Prepared(const std::string& source, const std::string& state) {
     const std::string top = testing::make_source(files, source);
-    domain = *Domain::start(hypervisor, files, {.disks = {{"vda", top, format_of(source)}}});
+    domain =
+        *Domain::start(hypervisor, files, {.disks = {{"vda", top, testing::format_of(source)}}});
     hypervisor.held = state != "active commit ready";
     if (state == "pull running") EXPECT_TRUE(domain->block_pull("vda", 0, 0));
     if (state == "commit running")

@@ -150,6 +150,24 @@ inline void make_destination(MapFiles& files, const std::string& destination) {
   }
 }
 
+// Of the active image of such a source.
+inline std::string format_of(const std::string& source) {
+  return source == "raw" ? "raw" : "qcow2";
+}
+
+// What a domain's start sends, and the answers: the nodes as they were recorded, and the device.
+inline Json start_script(const Json& blockdevs) {
+  Json script = Json::array();
+  const auto expect = [&](const std::string& command, const Json& arguments) {
+    script.push_back({">", command, arguments});
+    script.push_back({"<", {{"return", Json::object()}}});
+  };
+  for (const Json& blockdev : blockdevs) expect("blockdev-add", blockdev);
+  expect("device_add",
+         {{"driver", "virtio-blk-pci"}, {"drive", "libvirt-1-format"}, {"id", "virtio-disk0"}});
+  return script;
+}
+
 inline Json job_event(const std::string& id, const std::string& status) {
   return {{"id", id}, {"status", status}};
 }

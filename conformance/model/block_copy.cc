@@ -313,8 +313,8 @@ CallPrediction DomainModel::block_job_abort(const std::string& disk_name, std::u
   return {};
 }
 
-CallPrediction DomainModel::set_speed(const std::string& disk_name, std::uint64_t bandwidth,
-                                      std::uint32_t flags) {
+CallPrediction DomainModel::block_job_set_speed(const std::string& disk_name,
+                                                std::uint64_t bandwidth, std::uint32_t flags) {
   if (const std::uint32_t strange = flags & ~1U)
     return unsupported_flags(strange, "qemuDomainBlockJobSetSpeed");
   const bool bytes = flags != 0;

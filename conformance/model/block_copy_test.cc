@@ -322,9 +322,9 @@ TEST(Ends, AHigherSpeedWakesAHeldJob) {  // measured: 1 to 2 bytes/s; the same o
   DomainModel model = domain("chain3", "absent");
   ASSERT_TRUE(model.block_rebase("vda", "/d/copy", 10, kCopy | kBandwidthBytes).accepted());
   EXPECT_EQ(model.course("vda"), Course::held);
-  EXPECT_EQ(model.set_speed("vda", 10, 1).course, Course::held);
-  EXPECT_EQ(model.set_speed("vda", 1, 1).course, Course::held);
-  EXPECT_EQ(model.set_speed("vda", 2, 1).course, Course::ready);
+  EXPECT_EQ(model.block_job_set_speed("vda", 10, 1).course, Course::held);
+  EXPECT_EQ(model.block_job_set_speed("vda", 1, 1).course, Course::held);
+  EXPECT_EQ(model.block_job_set_speed("vda", 2, 1).course, Course::ready);
 }
 
 TEST(Ends, WithNothingToCopyNoSpeedHoldsIt) {  // measured on QEMU 7.2
@@ -481,17 +481,18 @@ TEST(Refusals, OfAbortAndSetSpeed) {
             "QEMU/INVALID_ARG: unsupported flags (0x4) in function qemuDomainBlockJobAbort");
   EXPECT_EQ(text(model.block_job_abort("vda[1]", 0)),
             "QEMU/INVALID_ARG: disk 'vda[1]' not found in domain");
-  EXPECT_EQ(text(model.set_speed("vda", 5, 0)), kNoJob);
-  EXPECT_EQ(text(model.set_speed("vda", kUnsignedLongMax, 0)), kOverflow);
-  EXPECT_EQ(text(model.set_speed("vda", 5, 4)),
+  EXPECT_EQ(text(model.block_job_set_speed("vda", 5, 0)), kNoJob);
+  EXPECT_EQ(text(model.block_job_set_speed("vda", kUnsignedLongMax, 0)), kOverflow);
+  EXPECT_EQ(text(model.block_job_set_speed("vda", 5, 4)),
             "QEMU/INVALID_ARG: unsupported flags (0x4) in function qemuDomainBlockJobSetSpeed");
-  EXPECT_EQ(text(model.set_speed("vdz", 5, 0)), "QEMU/INVALID_ARG: disk 'vdz' not found in domain");
+  EXPECT_EQ(text(model.block_job_set_speed("vdz", 5, 0)),
+            "QEMU/INVALID_ARG: disk 'vdz' not found in domain");
   ASSERT_TRUE(model.block_rebase("vda", "/d/copy", 0, kCopy).accepted());
   model.on_ready("vda");
-  EXPECT_EQ(text(model.set_speed("vda", kLongMax + 1, 1)),
+  EXPECT_EQ(text(model.block_job_set_speed("vda", kLongMax + 1, 1)),
             "NONE/INTERNAL_ERROR: argument key 'speed' must not be negative");
-  EXPECT_EQ(text(model.set_speed("vda", kLongMax, 1)), "ok");
-  EXPECT_EQ(text(model.set_speed("vda", 8796093022207, 0)), "ok");
+  EXPECT_EQ(text(model.block_job_set_speed("vda", kLongMax, 1)), "ok");
+  EXPECT_EQ(text(model.block_job_set_speed("vda", 8796093022207, 0)), "ok");
 }
 
 // --- one copy after another ----------------------------------------------------------------------

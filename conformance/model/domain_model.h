@@ -146,7 +146,8 @@ class DomainModel {
                               std::uint32_t flags);
   // Whether the job is ready is what on_ready() was told.
   CallPrediction block_job_abort(const std::string& disk, std::uint32_t flags);
-  CallPrediction set_speed(const std::string& disk, std::uint64_t bandwidth, std::uint32_t flags);
+  CallPrediction block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
+                                     std::uint32_t flags);
 
   // --- what happens otherwise ---------------------------------------------------------------
   // The READY event was seen, or is now awaited.  Not before the course allows it.

@@ -84,7 +84,7 @@ class Planner {
     CallStep call;
     call.api = CallStep::Api::block_job_set_speed;
     call.disk = kDisk;
-    (void)model_.set_speed(kDisk, 0, 0);
+    (void)model_.block_job_set_speed(kDisk, 0, 0);
     add(std::move(call));
   }
 
@@ -143,15 +143,7 @@ PlannedScenario to_scenario(const BlockCopyCase& drawn, std::string id) {
 }
 
 void repair(BlockCopyCase& drawn) {
-  for (Image& image : drawn.images) {
-    std::erase_if(image.writes, [&](Write& write) {
-      if (write.offset >= image.size) return true;
-      write.length = std::min(write.length, image.size - write.offset);
-      return write.length == 0;
-    });
-    const bool there = std::ranges::count(drawn.images, image.backing, &Image::name) != 0;
-    if (!there || image.format == Image::Format::raw) image.backing.clear();
-  }
+  repair(drawn.images);
   const auto active = std::ranges::find(drawn.images, drawn.active, &Image::name);
   const std::uint64_t size = active == drawn.images.end() ? 0 : active->size;
   for (std::vector<GuestStep>* steps : {&drawn.while_held, &drawn.while_ready, &drawn.afterwards})

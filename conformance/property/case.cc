@@ -2,11 +2,26 @@
 
 #include <rapidcheck.h>
 
+#include <algorithm>
+
 #include "conformance/property/block_copy_case.h"
 #include "conformance/property/domain_case.h"
 #include "conformance/property/qmp_case.h"
 
 namespace conformance::property {
+
+void repair(std::vector<Image>& images) {
+  for (Image& image : images) {
+    std::erase_if(image.writes, [&](Write& write) {
+      if (write.offset >= image.size) return true;
+      write.length = std::min(write.length, image.size - write.offset);
+      return write.length == 0;
+    });
+    const bool there = std::ranges::count(images, image.backing, &Image::name) != 0;
+    if (!there || image.format == Image::Format::raw) image.backing.clear();
+    if (!image.backing_name.empty()) image.backing_name = image.backing;
+  }
+}
 
 rc::Gen<PlannedScenario> cases_of(std::string_view property) {
   if (property == "qmp")

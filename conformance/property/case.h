@@ -21,6 +21,10 @@ struct PlannedScenario {
   std::optional<std::string> unknown;
 };
 
+// Makes images fit again from which something was taken: writes end with the image, and what is
+// not there backs nothing.
+void repair(std::vector<Image>& images);
+
 // Cases of the property of this name (one of kProperties); they shrink to smaller ones.  Each has
 // the id "explore/NAME".
 rc::Gen<PlannedScenario> cases_of(std::string_view property);

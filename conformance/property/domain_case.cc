@@ -200,21 +200,6 @@ class Planner {
   model::DomainModel model_;
 };
 
-// Removes what does not fit: writes beyond an image's end, backing files that are gone.
-void repair(DomainCase& drawn) {
-  for (Image& image : drawn.images) {
-    std::erase_if(image.writes, [&](Write& write) {
-      if (write.offset >= image.size) return true;
-      write.length = std::min(write.length, image.size - write.offset);
-      return write.length == 0;
-    });
-    const bool there = std::ranges::count(drawn.images, image.backing, &Image::name) != 0;
-    if (!there || image.format == Image::Format::raw) image.backing.clear();
-    image.backing_name = image.backing.empty() ? std::string() : image.backing_name;
-    if (!image.backing_name.empty()) image.backing_name = image.backing;
-  }
-}
-
 class Shrinking {
  public:
   explicit Shrinking(const DomainCase& from) : from_(from) {}
@@ -233,7 +218,7 @@ class Shrinking {
   void propose(Change change) {
     DomainCase smaller = from_;
     change(smaller);
-    repair(smaller);
+    repair(smaller.images);
     found_.push_back(std::move(smaller));
   }
   template <class T>

@@ -19,40 +19,31 @@ CallStep in_directory(const CallStep& call, const std::string& directory) {
   return result;
 }
 
-DomainResult<void> make_call(DomainApi& domain, const CallStep& call) {
+// Domain and model have the same calls.
+template <class Callee>
+static auto call_on(Callee& callee, const CallStep& call) {
   const std::uint32_t flags = bits_of(call);
   using enum CallStep::Api;
   switch (call.api) {
     case block_rebase:
-      return domain.block_rebase(call.disk, call.base, call.bandwidth, flags);
+      return callee.block_rebase(call.disk, call.base, call.bandwidth, flags);
     case block_pull:
-      return domain.block_pull(call.disk, call.bandwidth, flags);
+      return callee.block_pull(call.disk, call.bandwidth, flags);
     case block_commit:
-      return domain.block_commit(call.disk, call.base, call.top, call.bandwidth, flags);
+      return callee.block_commit(call.disk, call.base, call.top, call.bandwidth, flags);
     case block_job_abort:
-      return domain.block_job_abort(call.disk, flags);
+      return callee.block_job_abort(call.disk, flags);
     case block_job_set_speed:
-      return domain.block_job_set_speed(call.disk, call.bandwidth, flags);
+      return callee.block_job_set_speed(call.disk, call.bandwidth, flags);
   }
   std::unreachable();
 }
 
+DomainResult<void> make_call(DomainApi& domain, const CallStep& call) {
+  return call_on(domain, call);
+}
 model::CallPrediction predict_call(model::DomainModel& model, const CallStep& call) {
-  const std::uint32_t flags = bits_of(call);
-  using enum CallStep::Api;
-  switch (call.api) {
-    case block_rebase:
-      return model.block_rebase(call.disk, call.base, call.bandwidth, flags);
-    case block_pull:
-      return model.block_pull(call.disk, call.bandwidth, flags);
-    case block_commit:
-      return model.block_commit(call.disk, call.base, call.top, call.bandwidth, flags);
-    case block_job_abort:
-      return model.block_job_abort(call.disk, flags);
-    case block_job_set_speed:
-      return model.set_speed(call.disk, call.bandwidth, flags);
-  }
-  std::unreachable();
+  return call_on(model, call);
 }
 
 }  // namespace conformance

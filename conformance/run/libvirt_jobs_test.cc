@@ -73,7 +73,7 @@ model::CallPrediction call(DomainModel& model, const Json& step) {
   if (name == "blockCommit")
     return model.block_commit(disk, name_of(step["base"]), name_of(step["top"]), bandwidth, flags);
   if (name == "blockJobAbort") return model.block_job_abort(disk, flags);
-  if (name == "blockJobSetSpeed") return model.set_speed(disk, bandwidth, flags);
+  if (name == "blockJobSetSpeed") return model.block_job_set_speed(disk, bandwidth, flags);
   return {};
 }
 
@@ -129,13 +129,20 @@ void compare_files(const DomainModel& model, const Json& recorded) {
   }
 }
 
+// Those whose images were not broken on purpose (f15…): a model's images are whole.  What libvirt
+// does with the others is played in conformance/domain/block_jobs_test.cc.
+std::vector<std::size_t> whole() {
+  std::vector<std::size_t> cases;
+  for (std::size_t i = 0; i < recordings()["cases"].size(); ++i)
+    if (!recordings()["cases"][i]["id"].get<std::string>().starts_with("f15")) cases.push_back(i);
+  return cases;
+}
+
 class Recorded : public ::testing::TestWithParam<std::size_t> {};
 
 TEST_P(Recorded, IsWhatTheModelSays) {
   const Json& recorded = recordings()["cases"][GetParam()];
   SCOPED_TRACE(recorded["title"]);
-  if (recorded["id"].get<std::string>().starts_with("f15"))
-    GTEST_SKIP() << "the images were broken on purpose, which the model does not know";
   DomainModel model("/d");
   make_chain(model, recorded["source"]);
   for (const Json& step : recorded["steps"]) {
@@ -165,11 +172,9 @@ TEST_P(Recorded, IsWhatTheModelSays) {
   compare_files(model, recorded["files"]);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Libvirt, Recorded, ::testing::Range(std::size_t{0}, recordings()["cases"].size()),
-    [](const auto& row) {
-      return recordings()["cases"][row.param]["id"].template get<std::string>();
-    });
+INSTANTIATE_TEST_SUITE_P(Libvirt, Recorded, ::testing::ValuesIn(whole()), [](const auto& row) {
+  return recordings()["cases"][row.param]["id"].template get<std::string>();
+});
 
 }  // namespace
 }  // namespace conformance
