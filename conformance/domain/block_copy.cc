@@ -194,8 +194,12 @@ DomainResult<void> Domain::create_qcow2(const Source& source, const Sizes& sizes
 DomainResult<Domain::Sizes> Domain::sizes_of(const Source& source) {
   auto nodes = execute("query-named-block-nodes", {{"flat", true}});
   if (!nodes) return std::unexpected(std::move(nodes).error());
+  return sizes_in(*nodes, source);
+}
+
+DomainResult<Domain::Sizes> Domain::sizes_in(const Json& nodes, const Source& source) {
   const std::string name = source.format_node();
-  for (const Json& node : *nodes) {
+  for (const Json& node : nodes) {
     if (!reply::is(node, "node-name", name)) continue;
     const Json& image = reply::member(node, "image");
     if (!reply::member(image, "virtual-size").is_number_integer()) break;

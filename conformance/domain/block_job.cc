@@ -199,6 +199,7 @@ DomainResult<void> Domain::wait_for_event(const std::string& what) {
 }
 
 DomainResult<void> Domain::handle(const Event& event) {
+  if (event.name == "STOP" || event.name == "RESUME") running_ = event.name == "RESUME";
   if (event.name != "JOB_STATUS_CHANGE") return {};
   const std::string id = reply::text(event.data, "id");
   const std::string status = reply::text(event.data, "status");
@@ -209,6 +210,10 @@ DomainResult<void> Domain::handle(const Event& event) {
   for (Disk& disk : disks_) {
     if (!disk.job || disk.job->id != id) continue;
     if (status == "concluded") return conclude(disk);
+    if (status == "pending" && disk.job->waits && disk.job->state == JobState::running) {
+      disk.job->state = JobState::pending;
+      save();
+    }
     // A drain makes a ready job blink, and an ending one is ready no more.
     if (status == "ready" && disk.job->state == JobState::running) {
       disk.job->state = JobState::ready;

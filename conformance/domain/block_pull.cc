@@ -63,7 +63,7 @@ DomainResult<void> Domain::start_job(Disk& disk, Job job, std::string_view comma
                                      const Json& nodes, std::uint64_t speed) {
   Json arguments = {{"device", disk.source->format_node()},
                     {"job-id", job.id},
-                    {"auto-finalize", true},
+                    {"auto-finalize", !job.waits},
                     {"auto-dismiss", false}};
   arguments.update(nodes);
   if (speed != 0) arguments["speed"] = speed;

@@ -21,7 +21,9 @@
 #include <string_view>
 #include <vector>
 
+#include "conformance/domain/snapshot_tree.h"
 #include "conformance/domain/source.h"
+#include "conformance/domain/xml/snapshot.h"
 #include "conformance/domain/xml/storage_source.h"
 #include "conformance/target/domain_api.h"
 #include "conformance/target/files.h"
@@ -69,6 +71,13 @@ class Domain final : public DomainApi {
   DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) override;
   DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
                                          std::uint32_t flags) override;
+  DomainResult<std::string> snapshot_create_xml(const std::string& xml,
+                                                std::uint32_t flags) override;
+  DomainResult<void> snapshot_delete(const std::string& name, std::uint32_t flags) override;
+  // To an internal one: the hypervisor is started anew over the images of that time.
+  DomainResult<void> snapshot_revert(const std::string& name, std::uint32_t flags) override;
+  DomainResult<std::vector<SnapshotInfo>> snapshots() override;
+  const SnapshotTree& snapshot_tree() const { return snapshots_; }
   // virDomainGetBlockJobInfo; nothing if the disk has no job.
   DomainResult<std::optional<BlockJobInfo>> block_job_info(const std::string& disk,
                                                            std::uint32_t flags);
@@ -86,6 +95,7 @@ class Domain final : public DomainApi {
     starting,
     running,
     ready,
+    pending,  // done but for job-finalize, which it waits for
     aborting,
     pivoting,
     succeeded,
@@ -106,6 +116,7 @@ class Domain final : public DomainApi {
     Source* top = nullptr;
     Source* base = nullptr;
     bool removes = false;  // their files, too
+    bool waits = false;    // for job-finalize before it ends
 
     bool aborted = false;
 
@@ -125,7 +136,9 @@ class Domain final : public DomainApi {
     std::string alias;  // "virtio-disk0"
     std::unique_ptr<Source> source;
     std::optional<Job> job;
-    JobEnd last_end;  // of the job before
+    JobEnd last_end;                       // of the job before
+    std::unique_ptr<Source> overlay = {};  // that a snapshot is about to make active
+    bool overlay_is_new = false;           // its file is ours
   };
   struct CopyRequest {
     std::string path;
@@ -140,6 +153,11 @@ class Domain final : public DomainApi {
     bool transient_job = false;
     xml::Backing backing = {};  // of a reused destination, if it was said
   };
+  // A disk whose overlay is to be committed into what is beneath it.
+  struct Merge {
+    Disk* disk = nullptr;
+    Source* overlay = nullptr;
+  };
   // What QEMU says of a node, in bytes.
   struct Sizes {
     std::uint64_t capacity = 0;
@@ -149,7 +167,9 @@ class Domain final : public DomainApi {
   Domain(Hypervisor& hypervisor, Files& files) : hypervisor_(hypervisor), files_(files) {}
 
   // domain.cc
-  DomainResult<void> add_disk(const DiskDefinition& definition);
+  DomainResult<void> add_disks(const std::vector<DiskDefinition>& definitions);
+  // Its nodes and its device.
+  DomainResult<void> plug(Disk& disk);
   DomainResult<Disk*> find(const std::string& disk);
   // The reply's "return"; QEMU's refusal as libvirt wraps it.
   DomainResult<Json> execute(std::string_view command, const Json& arguments);
@@ -187,7 +207,31 @@ class Domain final : public DomainApi {
                                                  const std::optional<std::string>& top,
                                                  std::uint32_t flags);
   static DomainResult<void> check_layers(const Disk& disk, const CommitRequest& request);
-  DomainResult<void> start_commit(Disk& disk, const CommitRequest& request);
+  // `waits`: the job does not end before job-finalize.
+  DomainResult<void> start_commit(Disk& disk, const CommitRequest& request, bool waits = false);
+
+  // snapshot_create.cc
+  DomainResult<Snapshot> plan_snapshot(const xml::SnapshotXml& request, std::uint32_t flags);
+  // `request` null: the disk is not named in the document.
+  static DomainResult<SnapshotDiskRecord> plan_disk(const Disk& disk,
+                                                    const xml::SnapshotDisk* request,
+                                                    const Snapshot& snapshot);
+  DomainResult<void> check_disk(const Disk& disk, const SnapshotDiskRecord& plan,
+                                const Snapshot& snapshot, std::uint32_t flags) const;
+  DomainResult<void> redefine(const xml::SnapshotXml& request, std::uint32_t flags);
+  DomainResult<void> save_state(const Snapshot& snapshot);
+  // snapshot_overlay.cc
+  DomainResult<void> make_overlays(const Snapshot& snapshot, std::uint32_t flags);
+  // `nodes`: query-named-block-nodes' answer.
+  DomainResult<void> open_overlay(Disk& disk, const Json& nodes);
+  DomainResult<void> drop_overlay(Disk& disk);
+  static void install_overlay(Disk& disk);
+  // snapshot_delete.cc
+  DomainResult<std::vector<Merge>> plan_merges(const Snapshot& snapshot);
+  DomainResult<void> check_delete(const Snapshot& snapshot, std::uint32_t flags) const;
+  DomainResult<void> delete_images(const std::string& name);
+  DomainResult<void> merge_overlays(const std::vector<Merge>& merges);
+  DomainResult<void> wait_for_merge(Disk& disk);
 
   // block_copy.cc
   DomainResult<void> copy(const std::string& disk, CopyRequest request);
@@ -202,6 +246,8 @@ class Domain final : public DomainApi {
   DomainResult<void> create_qcow2(const Source& source, const Sizes& sizes, const Source* beneath,
                                   Source& mirror);
   DomainResult<Sizes> sizes_of(const Source& source);
+  // `nodes`: query-named-block-nodes' answer.
+  static DomainResult<Sizes> sizes_in(const Json& nodes, const Source& source);
   // Returns when the job is gone.
   DomainResult<void> run_create_job(const std::string& id, Json options);
 
@@ -231,13 +277,19 @@ class Domain final : public DomainApi {
   // reconnect.cc
   DomainResult<void> look_at_nodes(Job& job);
   DomainResult<void> end_create_jobs(const Json& jobs);
+  DomainResult<void> end_snapshot();
   DomainResult<void> resume(Disk& disk, const Json& jobs);
   DomainResult<void> undo_start(Disk& disk);
 
   Hypervisor& hypervisor_;
   Files& files_;
   bool persistent_ = false;
+  bool running_ = false;  // the guest's processors
   std::function<void(const std::string&)> keep_status_;
+  std::function<Outcome<void>()> restart_;
+  std::function<std::int64_t()> now_;
+  SnapshotTree snapshots_;
+  std::optional<Snapshot> making_;  // that is to be in the tree when it is done
   unsigned next_index_ = 1;
   std::deque<Disk> disks_;
   std::deque<BlockJobEvent> events_;

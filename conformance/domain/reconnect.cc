@@ -34,6 +34,8 @@ DomainResult<std::unique_ptr<Domain>> Domain::reconnect(
     if (!event) return std::unexpected(std::move(event).error());
     if (!*event) break;
   }
+  if (auto undone = domain->end_snapshot(); !undone)
+    return std::unexpected(std::move(undone).error());
   auto jobs = domain->execute("query-jobs", nullptr);
   if (!jobs) return std::unexpected(std::move(jobs).error());
   if (auto ended = domain->end_create_jobs(*jobs); !ended)
@@ -57,6 +59,40 @@ DomainResult<void> Domain::end_create_jobs(const Json& jobs) {
       if (auto waited = wait_for_event("job " + id + " to conclude"); !waited) return waited;
     if (auto gone = dismiss(id); !gone) return gone;
   }
+  return {};
+}
+
+// A snapshot that was being made.  Of its overlays all are active, or none; and what there is of
+// the latter goes.  Whether the machine's state was saved its image tells.
+DomainResult<void> Domain::end_snapshot() {
+  const bool any_overlay =
+      std::ranges::any_of(disks_, [](const Disk& disk) { return !!disk.overlay; });
+  if (!any_overlay && !making_) return {};
+  auto nodes = execute("query-named-block-nodes", nullptr);
+  if (!nodes) return std::unexpected(std::move(nodes).error());
+  bool is_made = false;
+  for (Disk& disk : disks_) {
+    const Source& image = disk.overlay ? *disk.overlay : *disk.source;
+    bool has_it = false;
+    for (const Json& node : *nodes) {
+      if (!reply::is(node, "node-name", image.format_node())) continue;
+      if (disk.overlay) has_it = reply::number(node, "backing_file_depth") > 0;
+      for (const Json& kept : reply::member(reply::member(node, "image"), "snapshots"))
+        has_it = has_it || (making_ && reply::is(kept, "name", making_->name));
+    }
+    is_made = is_made || has_it;
+    if (!disk.overlay) continue;
+    disk.overlay->storage_open = disk.overlay->format_open = true;
+    if (has_it)
+      install_overlay(disk);
+    else if (auto gone = drop_overlay(disk); !gone)
+      return gone;
+  }
+  if (is_made && making_) {
+    snapshots_.set_current(making_->name);
+    snapshots_.add(*std::move(making_));
+  }
+  making_.reset();
   return {};
 }
 
@@ -102,8 +138,11 @@ DomainResult<void> Domain::resume(Disk& disk, const Json& jobs) {
   if (status.empty()) return undo_start(disk);
   if (status == "concluded") return conclude(disk);
   const bool is_ready = status == "ready" || status == "standby";
-  if (job.state == JobState::aborting)
+  // A client that was about to end it is gone: the snapshot stays, and can be deleted anew.
+  if (job.waits || job.state == JobState::aborting) {
+    job.state = JobState::aborting;
     return execute_ignoring("block-job-cancel", {{"device", job.id}});
+  }
   // All that comes before was done; it is refused if it was sent.
   if (job.state == JobState::pivoting)
     return is_ready ? execute_ignoring("job-complete", {{"id", job.id}}) : DomainResult<void>();

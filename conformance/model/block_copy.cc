@@ -73,10 +73,15 @@ void DomainModel::add_disk(const std::string& target, const std::string& image,
   Disk disk;
   disk.target = target;
   disk.discard_unmap = discard_unmap;
-  append_chain(disk.links, image, next_index_);
-  next_index_ += static_cast<unsigned>(disk.links.size());
+  append_chain(disk.links, image, 0);
   CHECK(!disk.links.empty(), "no such image");
   disks_.push_back(std::move(disk));
+  // libvirt numbers from the last disk to the first, and what is beneath after all active images.
+  next_index_ = 1;
+  for (auto at = disks_.rbegin(); at != disks_.rend(); ++at)
+    at->links.front().index = next_index_++;
+  for (auto at = disks_.rbegin(); at != disks_.rend(); ++at)
+    for (std::size_t i = 1; i < at->links.size(); ++i) at->links[i].index = next_index_++;
 }
 
 // --- libvirt's calls --------------------------------------------------------------------------
