@@ -24,6 +24,18 @@ DomainResult<void> LibvirtDomain::block_rebase(const std::string& disk,
       {{"disk", disk}, {"base", or_null(base)}, {"bandwidth", bandwidth}, {"flags", flags}});
 }
 
+DomainResult<void> LibvirtDomain::block_copy(const std::string& disk,
+                                             const std::string& destination,
+                                             const conformance::BlockCopyParameters& parameters,
+                                             std::uint32_t flags) {
+  return call("blockCopy", {{"disk", disk},
+                            {"destination", destination},
+                            {"bandwidth", parameters.bandwidth},
+                            {"granularity", parameters.granularity},
+                            {"buf-size", parameters.buf_size},
+                            {"flags", flags}});
+}
+
 DomainResult<void> LibvirtDomain::block_pull(const std::string& disk, std::uint64_t bandwidth,
                                              std::uint32_t flags) {
   return call("blockPull", {{"disk", disk}, {"bandwidth", bandwidth}, {"flags", flags}});

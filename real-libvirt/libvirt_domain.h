@@ -18,6 +18,9 @@ class LibvirtDomain final : public conformance::DomainApi {
 
   DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
                                   std::uint64_t bandwidth, std::uint32_t flags) override;
+  DomainResult<void> block_copy(const std::string& disk, const std::string& destination,
+                                const conformance::BlockCopyParameters& parameters,
+                                std::uint32_t flags) override;
   DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
                                 std::uint32_t flags) override;
   DomainResult<void> block_commit(const std::string& disk, const std::optional<std::string>& base,

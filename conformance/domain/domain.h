@@ -59,10 +59,9 @@ class Domain final : public DomainApi {
 
   DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
                                   std::uint64_t bandwidth, std::uint32_t flags) override;
-  // virDomainBlockCopy; `destination` is a <disk> document, of which only <driver>, <source> and
-  // <backingStore> count.
   DomainResult<void> block_copy(const std::string& disk, const std::string& destination,
-                                const BlockCopyParameters& parameters, std::uint32_t flags);
+                                const BlockCopyParameters& parameters,
+                                std::uint32_t flags) override;
   DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
                                 std::uint32_t flags) override;
   DomainResult<void> block_commit(const std::string& disk, const std::optional<std::string>& base,

@@ -1,4 +1,5 @@
-// The oracle of virDomainBlockRebase, BlockPull, BlockCommit, BlockJobAbort and BlockJobSetSpeed.
+// The oracle of virDomainBlockRebase, BlockCopy, BlockPull, BlockCommit, BlockJobAbort and
+// BlockJobSetSpeed.
 //
 // A DomainModel is a value.  Describe the directory and the disks (add_image for every file, then
 // add_disk), and then do to the model what is done to the target, in the same order: block_rebase,
@@ -43,7 +44,33 @@ enum CommitFlag : std::uint32_t {
   kCommitRelative = 1U << 3,
   kCommitBandwidthBytes = 1U << 4,
 };
+enum CopyFlag : std::uint32_t {
+  kCopyShallow = 1U << 0,
+  kCopyReuseExt = 1U << 1,
+  kCopyTransientJob = 1U << 2,
+  kCopySynchronousWrites = 1U << 3,
+};
 enum AbortFlag : std::uint32_t { kAsync = 1U << 0, kPivot = 1U << 1 };
+
+// What block_copy's document says of the destination.
+struct CopyDestination {
+  struct Layer {
+    std::string path;
+    Format format = Format::qcow2;
+  };
+  std::string path;
+  bool is_device = false;             // of type block
+  std::optional<Format> format = {};  // nothing: not said
+  std::vector<Layer> backing = {};    // top first
+  bool terminated = false;            // an empty <backingStore/> ends it
+  bool says_backing() const { return terminated || !backing.empty(); }
+};
+// Typed parameters; 0 is not given.
+struct CopyParameters {
+  std::uint64_t bandwidth = 0;    // bytes/s
+  std::uint32_t granularity = 0;  // bytes
+  std::uint64_t buf_size = 0;     // bytes
+};
 
 // virErrorPtr by name, message without libvirt's class text.
 struct Refusal {
@@ -65,7 +92,7 @@ enum class Course : std::uint8_t {
 struct CallPrediction {
   std::optional<Refusal> refusal;      // nothing: the call succeeds
   std::optional<std::string> unknown;  // why the model has no opinion
-  Course course = Course::ready;       // of an accepted block_rebase
+  Course course = Course::ready;       // of an accepted job
   std::string job_error;               // course fails: the job's error (7.2's text)
   bool accepted() const { return !refusal && !unknown; }
 };
@@ -135,11 +162,15 @@ class DomainModel {
   void fill_discard(const std::string& image, std::uint64_t offset, std::uint64_t length);
   // A disk over an image and what its headers say is below; disks in the order of the domain XML.
   void add_disk(const std::string& target, const std::string& image, bool discard_unmap = false);
+  // The domain has a definition that outlives it.
+  void set_persistent() { persistent_ = true; }
 
   // --- libvirt's calls ----------------------------------------------------------------------
   // `base` nothing is NULL; bandwidth as the flags say.
   CallPrediction block_rebase(const std::string& disk, const std::optional<std::string>& base,
                               std::uint64_t bandwidth, std::uint32_t flags);
+  CallPrediction block_copy(const std::string& disk, const CopyDestination& destination,
+                            const CopyParameters& parameters, std::uint32_t flags);
   CallPrediction block_pull(const std::string& disk, std::uint64_t bandwidth, std::uint32_t flags);
   CallPrediction block_commit(const std::string& disk, const std::optional<std::string>& base,
                               const std::optional<std::string>& top, std::uint64_t bandwidth,
@@ -217,9 +248,12 @@ class DomainModel {
     Course course = Course::ready;
     bool disturbed = false;  // the guest has written before READY
     bool ready = false;
-    bool shallow = false;
-    bool reuse = false;
-    unsigned index = 0;  // N of the destination's nodes
+    // Of a copy.
+    bool writes_through = false;  // the guest's writes go to the destination at once
+    bool keeps_beneath = false;   // at a pivot, what lies beneath the disk's image
+    std::vector<Link> beneath;    // else what lies beneath the destination then
+    bool terminated = true;       // and whether that is the end
+    unsigned index = 0;           // N of the destination's nodes
   };
   struct Disk {
     std::string target;
@@ -235,7 +269,7 @@ class DomainModel {
       all.insert(all.end(), more.begin(), more.end());
     }
   };
-  struct Request;  // one block_rebase on its way through libvirt's checks
+  struct Request;  // one copy on its way through libvirt's checks
   // Which link of a disk a name means, or what is answered.
   struct Found {
     std::size_t link = 0;
@@ -253,12 +287,17 @@ class DomainModel {
   bool dangles(const std::string& file) const;
   LayerChain layers_of(const std::vector<std::string>& files) const;
   bool opened(const std::string& file) const;
+  CallPrediction copy(const std::string& disk, Request request);
+  std::optional<std::string> name_in_directory(const std::string& path) const;
   std::optional<Refusal> check_destination(const Request& request) const;
   std::optional<std::string> without_opinion(const Request& request) const;
+  std::optional<std::string> strange_backing(const Request& request) const;
+  std::vector<Link> beneath_destination(const Request& request, unsigned index) const;
   CallPrediction start_copy(const Request& request);
+  std::optional<CallPrediction> refuse_to_open(const Request& request);
   CallPrediction refuse_locked(const Request& request);
+  void make_destination(const Request& request);
   static std::string new_job_id(const Disk& disk);
-  Layer created(const Request& request) const;
   // The links of an image and what its headers say is below, numbered from `index` on.
   void append_chain(std::vector<Link>& links, const std::string& image, unsigned index) const;
   CallPrediction rebase(const std::string& disk, const std::optional<std::string>& base,
@@ -286,6 +325,7 @@ class DomainModel {
   void guest(const std::string& target, std::uint64_t offset, std::uint64_t length, Change change);
 
   std::string directory_;
+  bool persistent_ = false;
   std::map<std::string, File> files_;
   std::vector<Disk> disks_;
   std::vector<ExpectedEvent> events_;

@@ -33,8 +33,7 @@ LayerChain DomainModel::live_chain(const Disk& it, std::size_t from) const {
 // libvirt attaches the header's chain only when it pivots.  A commit's base stays where it is.
 LayerChain DomainModel::attached_to_copy(const Disk& it) const {
   if (it.job->kind == JobKind::active_commit) return live_chain(it, it.job->base + 1);
-  if (!it.job->shallow || it.job->reuse) return {};
-  return live_chain(it, 1);
+  return it.job->keeps_beneath ? live_chain(it, 1) : LayerChain();
 }
 
 std::vector<std::string> DomainModel::header_chain(const std::string& file) const {

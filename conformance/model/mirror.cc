@@ -290,10 +290,36 @@ void MirrorRun::source_changed(const LayerChain& source, const LayerChain& attac
   }
 }
 
+// A dirty granule that is written to may have been copied before, and then holds both, or will be
+// copied whole afterwards.
+void MirrorRun::written_through(const LayerChain& source, const LayerChain& attached,
+                                std::uint64_t offset, std::uint64_t length, const Change& change) {
+  if (synced_) return change(current_, attached, offset, length);
+  const std::uint64_t end = offset + length;
+  for (std::uint64_t at = offset, to = at; at < end; at = to) {
+    const bool is_dirty = dirty_[at / granularity_];
+    while (to < end && dirty_[to / granularity_] == is_dirty)
+      to = std::min(end, sim::align_down(to, granularity_) + granularity_);
+    change(whole_, attached, at, to - at);
+    if (!is_dirty) change(initial_, attached, at, to - at);
+    Layer through = current_;
+    change(through, attached, at, to - at);
+    if (is_dirty)
+      merge(current_, through);
+    else
+      current_ = std::move(through);
+  }
+  Layer copied = initial_;
+  copy(copied, source, attached, dirty_);
+  merge(current_, copied);
+  merge(whole_, copied);
+  through_ = true;
+}
+
 void MirrorRun::synced(const LayerChain& source, const LayerChain& attached) {
   if (synced_) return;
-  current_ = initial_;
-  copy(current_, source, attached, dirty_);
+  current_ = through_ ? whole_ : initial_;
+  if (!through_) copy(current_, source, attached, dirty_);
   synced_ = true;
   pending_.assign(dirty_.size(), false);
   was_zero_.assign(dirty_.size(), false);

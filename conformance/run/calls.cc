@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "conformance/run/describe.h"
+#include "conformance/run/destination_xml.h"
 #include "conformance/scenario/read.h"
 #include "sim/base/text.h"
 
@@ -14,12 +15,47 @@ std::string_view api_name(CallStep::Api api) { return kApiNames[std::to_underlyi
 CallStep in_directory(const CallStep& call, const std::string& directory) {
   CallStep result = call;
   for (std::string* text :
-       {&result.disk, result.base ? &*result.base : nullptr, result.top ? &*result.top : nullptr})
+       {&result.disk, result.base ? &*result.base : nullptr, result.top ? &*result.top : nullptr,
+        &result.destination.path, &result.destination.xml})
     if (text != nullptr) *text = sim::replace_all(*text, "${dir}", directory);
+  for (CopyDestination::Layer& layer : result.destination.backing)
+    layer.file = sim::replace_all(layer.file, "${dir}", directory);
   return result;
 }
 
-// Domain and model have the same calls.
+static DomainResult<void> copy_on(DomainApi& domain, const CallStep& call) {
+  return domain.block_copy(
+      call.disk, to_xml(call.destination),
+      {.bandwidth = call.bandwidth, .granularity = call.granularity, .buf_size = call.buf_size},
+      bits_of(call));
+}
+
+static model::Format format_of(Image::Format format) {
+  return format == Image::Format::raw ? model::Format::raw : model::Format::qcow2;
+}
+
+static model::CallPrediction copy_on(model::DomainModel& model, const CallStep& call) {
+  const CopyDestination& destination = call.destination;
+  if (!destination.xml.empty()) {
+    model::CallPrediction prediction;
+    prediction.unknown = "the model reads no XML";
+    return prediction;
+  }
+  model::CopyDestination told{.path = destination.path,
+                              .is_device = destination.is_device,
+                              .terminated = destination.terminated};
+  if (destination.format != CopyDestination::Format::unsaid)
+    told.format = destination.format == CopyDestination::Format::raw ? model::Format::raw
+                                                                     : model::Format::qcow2;
+  for (const CopyDestination::Layer& layer : destination.backing)
+    told.backing.push_back({layer.file, format_of(layer.format)});
+  return model.block_copy(
+      call.disk, told,
+      {.bandwidth = call.bandwidth, .granularity = call.granularity, .buf_size = call.buf_size},
+      bits_of(call));
+}
+
+// Domain and model have the same calls but for the document.
 template <class Callee>
 static auto call_on(Callee& callee, const CallStep& call) {
   const std::uint32_t flags = bits_of(call);
@@ -31,6 +67,8 @@ static auto call_on(Callee& callee, const CallStep& call) {
       return callee.block_pull(call.disk, call.bandwidth, flags);
     case block_commit:
       return callee.block_commit(call.disk, call.base, call.top, call.bandwidth, flags);
+    case block_copy:
+      return copy_on(callee, call);
     case block_job_abort:
       return callee.block_job_abort(call.disk, flags);
     case block_job_set_speed:

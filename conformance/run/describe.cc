@@ -32,6 +32,7 @@ void describe(const Scenario& scenario, const HostLength& host_length, model::Do
     }
   }
   for (const Disk& disk : scenario.disks) model.add_disk(disk.target, file_of(disk.source));
+  if (scenario.persistent) model.set_persistent();
 }
 
 std::uint32_t bits_of(const CallStep& call) {
@@ -55,6 +56,10 @@ std::uint32_t bits_of(const CallStep& call) {
       Flag{block_commit, "active", kCommitActive},
       Flag{block_commit, "relative", kCommitRelative},
       Flag{block_commit, "bandwidth-bytes", kCommitBandwidthBytes},
+      Flag{block_copy, "shallow", kCopyShallow},
+      Flag{block_copy, "reuse-ext", kCopyReuseExt},
+      Flag{block_copy, "transient-job", kCopyTransientJob},
+      Flag{block_copy, "synchronous-writes", kCopySynchronousWrites},
       Flag{block_job_abort, "async", kAbortAsync},
       Flag{block_job_abort, "pivot", kAbortPivot},
       Flag{block_job_set_speed, "bandwidth-bytes", kSetSpeedBandwidthBytes},

@@ -8,6 +8,7 @@
 #include "conformance/model/durable.h"
 #include "conformance/run/calls.h"
 #include "conformance/run/describe.h"
+#include "conformance/run/destination_xml.h"
 #include "conformance/run/guest_io.h"
 #include "conformance/run/images.h"
 #include "conformance/run/keep.h"
@@ -70,6 +71,7 @@ class Execution {
       durable_.emplace(disk.target, model::Durable(model_.guest_view(disk.target)));
     before_ = check::remember(session_.files());
     DomainDefinition definition;
+    definition.persistent = scenario_.persistent;
     for (const Disk& disk : scenario_.disks) {
       const Image& image = *std::ranges::find(scenario_.images, disk.source, &Image::name);
       definition.disks.push_back({disk.target, directory_ + "/" + image.file,
@@ -130,6 +132,11 @@ class Execution {
     if (call.base || call.api == CallStep::Api::block_rebase || commits)
       told["base"] = call.base ? Json(*call.base) : Json();
     if (commits) told["top"] = call.top ? Json(*call.top) : Json();
+    if (call.api == CallStep::Api::block_copy) {
+      told["destination"] = to_xml(call.destination);
+      told["granularity"] = call.granularity;
+      told["buf-size"] = call.buf_size;
+    }
     result_.transcript.push_back(
         {TranscriptEntry::Kind::call, std::string(api_name(call.api)), std::move(told)});
     // What has ended before the call is known to both.

@@ -38,6 +38,7 @@ struct Draft {
   std::map<std::string, Placed> images;
   std::vector<Placed> disks;
   std::vector<Placed> steps;
+  bool persistent = false;
   std::string since;
   std::string files = "bytes";
 };

@@ -68,6 +68,13 @@ bool text_stays_in_directory(std::string_view whole) {
   return true;
 }
 
+// The same for an XML document, in which "/>" ends an element; nothing may be spelled by number,
+// nor be on another host.
+bool document_stays_in_directory(const std::string& xml) {
+  return !xml.contains("&#") && !xml.contains("<host") &&
+         text_stays_in_directory(sim::replace_all(xml, "/>", ">"));
+}
+
 // A name that a command opens: a bare one would be in the emulator's own directory.
 bool names_file_in_directory(std::string_view name) {
   if (name.starts_with("${dir}/")) return true;
@@ -122,6 +129,7 @@ class Meaning {
   void check_files();
   void check_disks();
   void check_disk_name(const std::string& target, const std::string& place);
+  void check_destination(const CopyDestination& destination, const std::string& place);
   void check_texts(const Json& value, const std::string& place);
   void check_step(const CallStep& step, const std::string& place);
   void check_step(const QmpStep& step, const std::string& place);
@@ -206,10 +214,26 @@ void Meaning::check_step(const CallStep& step, const std::string& place) {
   for (const auto& [key, name] : {std::pair{"base", &step.base}, std::pair{"top", &step.top}})
     if (*name && !stays_in_directory(**name))
       report(member(place, key), "a path beneath ${dir}", "found \"" + **name + "\"");
+  if (step.api == CallStep::Api::block_copy)
+    check_destination(step.destination, member(place, "destination"));
   std::set<std::string> flags;
   for (const std::string& flag : step.flags)
     if (!flags.insert(flag).second)
       report(member(place, "flags"), fmt::format("the flag \"{}\" once", flag));
+}
+
+void Meaning::check_destination(const CopyDestination& destination, const std::string& place) {
+  const auto check_path = [&](const std::string& path, const std::string& where) {
+    if (!stays_in_directory(path)) report(where, "a path beneath ${dir}", "found \"" + path + "\"");
+  };
+  if (!destination.xml.empty()) {
+    if (!document_stays_in_directory(destination.xml))
+      report(member(place, "xml"), "files beneath ${dir} only", "found " + destination.xml);
+    return;
+  }
+  check_path(destination.path, place);
+  for (std::size_t i = 0; i < destination.backing.size(); ++i)
+    check_path(destination.backing[i].file, element(member(place, "backing"), i));
 }
 
 void Meaning::check_texts(const Json& value, const std::string& place) {

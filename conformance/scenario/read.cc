@@ -130,11 +130,10 @@ void read_text(const Object& object, Image& image) {
 }
 
 Image read_image(const std::string& name, const Object& object) {
-  static constexpr std::array<std::string_view, 2> kFormats = {"raw", "qcow2"};
   Image image;
   image.name = name;
   image.file = object.has("file") ? object.text("file") : name;
-  image.format = static_cast<Image::Format>(object.one_of("format", kFormats));
+  image.format = static_cast<Image::Format>(object.one_of("format", kImageFormats));
   if (object.has("text"))
     read_text(object, image);
   else
@@ -211,6 +210,8 @@ std::span<const std::string_view> flags_of(CallStep::Api api) {
       return kBlockPullFlags;
     case CallStep::Api::block_commit:
       return kBlockCommitFlags;
+    case CallStep::Api::block_copy:
+      return kBlockCopyFlags;
   }
   return {};
 }
@@ -229,6 +230,62 @@ std::optional<std::string> read_image_name(const Object& step, const char* key, 
   return std::nullopt;
 }
 
+CopyDestination read_destination(const Object& object) {
+  CopyDestination destination;
+  if (object.has("xml")) {
+    object.only({"xml"});
+    destination.xml = object.text("xml");
+    return destination;
+  }
+  object.only({"file", "dev", "format", "backing"});
+  destination.is_device = object.has("dev");
+  if (destination.is_device == object.has("file"))
+    object.error().report(object.place(), "one of file, dev, xml");
+  else
+    destination.path = object.text(destination.is_device ? "dev" : "file");
+  if (object.has("format"))
+    destination.format = object.one_of("format", kImageFormats) == 0
+                             ? CopyDestination::Format::raw
+                             : CopyDestination::Format::qcow2;
+  const Json& backing = object["backing"];
+  if (!backing.is_null() && !backing.is_array())
+    object.error().report(object.place("backing"), "an array", "found " + backing.dump());
+  for (std::size_t i = 0; backing.is_array() && i < backing.size(); ++i) {
+    const std::string place = element(object.place("backing"), i);
+    if (destination.terminated) object.error().report(place, "\"none\" at the end only");
+    destination.terminated = backing[i] == Json("none");
+    if (destination.terminated) continue;
+    const Object layer(backing[i], place, object.error());
+    layer.only({"file", "format"});
+    destination.backing.push_back(
+        {layer.text("file"), static_cast<Image::Format>(layer.one_of("format", kImageFormats))});
+  }
+  return destination;
+}
+
+// What blockCopy alone has.
+void read_copy(const Object& step, CallStep& call) {
+  if (call.api != CallStep::Api::block_copy) {
+    for (const char* key : {"destination", "granularity", "buf-size"})
+      if (step.has(key))
+        step.error().report(step.place(key),
+                            fmt::format("no such member for {}", step.text("call")));
+    return;
+  }
+  if (step.has("destination"))
+    call.destination =
+        read_destination(Object(step["destination"], step.place("destination"), step.error()));
+  else
+    step.error().report(step.place(), "a member \"destination\"");
+  if (step.has("granularity")) {
+    const std::uint64_t granularity = step.size("granularity");
+    call.granularity = static_cast<std::uint32_t>(granularity);
+    if (call.granularity != granularity)
+      step.error().report(step.place("granularity"), "a size below 4G");
+  }
+  if (step.has("buf-size")) call.buf_size = step.size("buf-size");
+}
+
 CallStep read_call(const Object& step) {
   using enum CallStep::Api;
   CallStep call;
@@ -237,6 +294,7 @@ CallStep read_call(const Object& step) {
   call.expect = read_expectation(step);
   call.base = read_image_name(step, "base", call.api == block_rebase || call.api == block_commit);
   call.top = read_image_name(step, "top", call.api == block_commit);
+  read_copy(step, call);
   call.flags = step.texts("flags", flags_of(call.api));
   if (step.has("bandwidth")) {
     if (call.api == block_job_abort)
@@ -368,6 +426,7 @@ Scenario read_draft(const Draft& draft, FirstError& error) {
                     .because = draft.because,
                     .images = {},
                     .disks = {},
+                    .persistent = draft.persistent,
                     .steps = {},
                     .since = draft.since};
   if (draft.files != "bytes")

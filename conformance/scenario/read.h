@@ -24,10 +24,14 @@ inline constexpr std::array<std::string_view, 1> kBlockJobSetSpeedFlags = {"band
 inline constexpr std::array<std::string_view, 1> kBlockPullFlags = {"bandwidth-bytes"};
 inline constexpr std::array<std::string_view, 5> kBlockCommitFlags = {
     "shallow", "delete", "active", "relative", "bandwidth-bytes"};
+inline constexpr std::array<std::string_view, 4> kBlockCopyFlags = {
+    "shallow", "reuse-ext", "transient-job", "synchronous-writes"};
 
 // The API calls, as scenario files spell them; the order is CallStep::Api's.
-inline constexpr std::array<std::string_view, 5> kApiNames = {
-    "blockRebase", "blockJobAbort", "blockJobSetSpeed", "blockPull", "blockCommit"};
+inline constexpr std::array<std::string_view, 6> kApiNames = {
+    "blockRebase", "blockJobAbort", "blockJobSetSpeed", "blockPull", "blockCommit", "blockCopy"};
+// The formats of images; the order is Image::Format's.
+inline constexpr std::array<std::string_view, 2> kImageFormats = {"raw", "qcow2"};
 // The guest's operations; the order is GuestStep::Operation's.
 inline constexpr std::array<std::string_view, 5> kGuestOperations = {"write", "zero", "discard",
                                                                      "flush", "read"};

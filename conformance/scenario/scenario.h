@@ -51,6 +51,24 @@ struct CallExpectation {
   friend bool operator==(const CallExpectation&, const CallExpectation&) = default;
 };
 
+// Where a blockCopy goes: what its <disk> document says.
+struct CopyDestination {
+  enum class Format : unsigned char { unsaid, raw, qcow2 };
+  // <backingStore type='file'> with <source> and <format>.
+  struct Layer {
+    std::string file;  // path with ${dir}
+    Image::Format format = Image::Format::qcow2;
+    friend bool operator==(const Layer&, const Layer&) = default;
+  };
+  std::string path;                // <source file> or, with `is_device`, <source dev>
+  bool is_device = false;          // type='block'
+  Format format = Format::unsaid;  // <driver type>
+  std::vector<Layer> backing;      // top first
+  bool terminated = false;         // an empty <backingStore/> ends it
+  std::string xml;                 // the document itself, with ${dir}; nothing else is set then
+  friend bool operator==(const CopyDestination&, const CopyDestination&) = default;
+};
+
 // A libvirt API call.
 struct CallStep {
   enum class Api : unsigned char {
@@ -58,16 +76,21 @@ struct CallStep {
     block_job_abort,
     block_job_set_speed,
     block_pull,
-    block_commit
+    block_commit,
+    block_copy
   };
   Api api = Api::block_rebase;
   std::string disk;
-  std::optional<std::string> base;      // path with ${dir}, name or "vda[2]"; nothing is NULL
-  std::optional<std::string> top = {};  // of blockCommit, the same
-  std::uint64_t bandwidth = 0;
+  std::optional<std::string> base;        // path with ${dir}, name or "vda[2]"; nothing is NULL
+  std::optional<std::string> top = {};    // of blockCommit, the same
+  CopyDestination destination = {};       // of blockCopy
+  std::uint64_t bandwidth = 0;            // of blockCopy: bytes/s
+  std::uint32_t granularity = 0;          // of blockCopy, bytes; 0 is not given
+  std::uint64_t buf_size = 0;             // the same
   std::vector<std::string> flags;         // "copy", "shallow", "reuse-ext", "copy-raw", "copy-dev",
                                           // "relative", "bandwidth-bytes"; "pivot", "async";
-                                          // "delete", "active"
+                                          // "delete", "active"; "transient-job",
+                                          // "synchronous-writes"
   std::optional<CallExpectation> expect;  // nothing: whatever the model demands
 };
 
@@ -138,6 +161,7 @@ struct Scenario {
   std::string because;        // its source: where the rule is written
   std::vector<Image> images;  // backing images before those that use them
   std::vector<Disk> disks;
+  bool persistent = false;  // the domain has a definition that outlives it
   std::vector<Step> steps;
   std::string since;  // the first release that it is for; empty: all
   FileComparison files = FileComparison::bytes;

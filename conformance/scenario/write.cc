@@ -48,6 +48,24 @@ Ordered image_json(const Image& image) {
   return json;
 }
 
+Ordered destination_json(const CopyDestination& destination) {
+  Ordered json;
+  if (!destination.xml.empty()) {
+    json["xml"] = destination.xml;
+    return json;
+  }
+  json[destination.is_device ? "dev" : "file"] = destination.path;
+  if (destination.format != CopyDestination::Format::unsaid)
+    json["format"] = destination.format == CopyDestination::Format::raw ? "raw" : "qcow2";
+  for (const CopyDestination::Layer& layer : destination.backing) {
+    Ordered& one = json["backing"].emplace_back();
+    one["file"] = layer.file;
+    one["format"] = kImageFormats[static_cast<std::size_t>(layer.format)];
+  }
+  if (destination.terminated) json["backing"].push_back("none");
+  return json;
+}
+
 Ordered step_json(const CallStep& step) {
   Ordered json;
   json["call"] = kApiNames[static_cast<std::size_t>(step.api)];
@@ -56,7 +74,11 @@ Ordered step_json(const CallStep& step) {
   if (commits || step.api == CallStep::Api::block_rebase)
     json["base"] = step.base ? Ordered(*step.base) : Ordered();
   if (commits) json["top"] = step.top ? Ordered(*step.top) : Ordered();
+  if (step.api == CallStep::Api::block_copy)
+    json["destination"] = destination_json(step.destination);
   if (step.api != CallStep::Api::block_job_abort) json["bandwidth"] = step.bandwidth;
+  if (step.granularity != 0) json["granularity"] = step.granularity;
+  if (step.buf_size != 0) json["buf-size"] = step.buf_size;
   if (!step.flags.empty()) json["flags"] = step.flags;
   if (step.expect && step.expect->error) {
     const DomainError& error = *step.expect->error;
@@ -167,6 +189,7 @@ std::string to_json_text(const Scenario& scenario) {
     return one_line(std::visit([](const auto& action) { return step_json(action); }, step.action));
   });
   std::string ending;
+  if (scenario.persistent) ending += ",\n  \"persistent\": true";
   if (!scenario.since.empty()) ending += fmt::format(",\n  \"since\": \"{}\"", scenario.since);
   if (scenario.files != FileComparison::bytes)
     ending += fmt::format(",\n  \"files\": \"{}\"",

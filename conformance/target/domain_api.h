@@ -101,7 +101,7 @@ struct DiskDefinition {
 };
 struct DomainDefinition {
   std::vector<DiskDefinition> disks;
-  bool persistent = false;  // blockRebase refuses to copy in a persistent domain
+  bool persistent = false;  // only a blockCopy with kCopyTransientJob copies then
   // Is given the domain's status, a document, whenever it changes and before anything is done on
   // the strength of it: the last one is what Domain::reconnect() needs.  Null: nobody keeps it.
   std::function<void(const std::string&)> keep_status = {};
@@ -159,6 +159,11 @@ class DomainApi {
   virtual DomainResult<void> block_rebase(const std::string& disk,
                                           const std::optional<std::string>& base,
                                           std::uint64_t bandwidth, std::uint32_t flags) = 0;
+  // virDomainBlockCopy.  `destination` is a <disk> document, of which only its type, <driver>,
+  // <source> and <backingStore> count.
+  virtual DomainResult<void> block_copy(const std::string& disk, const std::string& destination,
+                                        const BlockCopyParameters& parameters,
+                                        std::uint32_t flags) = 0;
   // virDomainBlockPull: block_rebase without a base.
   virtual DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
                                         std::uint32_t flags) = 0;

@@ -158,6 +158,30 @@ Answer<void> Connection::rebase(const std::string& disk, const std::optional<std
   return judged(::virDomainBlockRebase(domain_, disk.c_str(), pointer(base), bandwidth, flags));
 }
 
+Answer<void> Connection::copy(const std::string& disk, const std::string& destination,
+                              const conformance::BlockCopyParameters& parameters,
+                              std::uint32_t flags) {
+  virTypedParameterPtr list = nullptr;
+  int count = 0;
+  int room = 0;
+  bool added = true;
+  const auto add = [&](const char* name, std::uint64_t value) {
+    if (value != 0)
+      added = added && ::virTypedParamsAddULLong(&list, &count, &room, name, value) == 0;
+  };
+  add(VIR_DOMAIN_BLOCK_COPY_BANDWIDTH, parameters.bandwidth);
+  add(VIR_DOMAIN_BLOCK_COPY_BUF_SIZE, parameters.buf_size);
+  if (parameters.granularity != 0)
+    added =
+        added && ::virTypedParamsAddUInt(&list, &count, &room, VIR_DOMAIN_BLOCK_COPY_GRANULARITY,
+                                         parameters.granularity) == 0;
+  const auto result = judged(
+      added ? ::virDomainBlockCopy(domain_, disk.c_str(), destination.c_str(), list, count, flags)
+            : -1);
+  ::virTypedParamsFree(list, count);
+  return result;
+}
+
 Answer<void> Connection::pull(const std::string& disk, std::uint64_t bandwidth,
                               std::uint32_t flags) {
   return judged(::virDomainBlockPull(domain_, disk.c_str(), bandwidth, flags));

@@ -44,6 +44,8 @@ class Connection {
   // As DomainApi's.
   Answer<void> rebase(const std::string& disk, const std::optional<std::string>& base,
                       std::uint64_t bandwidth, std::uint32_t flags);
+  Answer<void> copy(const std::string& disk, const std::string& destination,
+                    const conformance::BlockCopyParameters& parameters, std::uint32_t flags);
   Answer<void> pull(const std::string& disk, std::uint64_t bandwidth, std::uint32_t flags);
   Answer<void> commit(const std::string& disk, const std::optional<std::string>& base,
                       const std::optional<std::string>& top, std::uint64_t bandwidth,

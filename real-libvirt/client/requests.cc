@@ -120,6 +120,12 @@ class Service {
     const auto flags = arguments.value("flags", std::uint32_t{0});
     const auto base = text_or_null(arguments, "base");
     if (name == "blockRebase") return answer(connection_->rebase(disk, base, bandwidth, flags));
+    if (name == "blockCopy")
+      return answer(connection_->copy(disk, text(arguments, "destination"),
+                                      {.bandwidth = bandwidth,
+                                       .granularity = arguments.value("granularity", 0U),
+                                       .buf_size = arguments.value("buf-size", std::uint64_t{0})},
+                                      flags));
     if (name == "blockPull") return answer(connection_->pull(disk, bandwidth, flags));
     if (name == "blockCommit")
       return answer(
