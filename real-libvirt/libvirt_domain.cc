@@ -62,6 +62,31 @@ DomainResult<void> LibvirtDomain::block_job_set_speed(const std::string& disk,
   return call("blockJobSetSpeed", {{"disk", disk}, {"bandwidth", bandwidth}, {"flags", flags}});
 }
 
+DomainResult<std::string> LibvirtDomain::snapshot_create_xml(const std::string& xml,
+                                                             std::uint32_t flags) {
+  auto made = client_.ask("snapshotCreateXML", {{"xml", xml}, {"flags", flags}});
+  if (!made) return std::unexpected(std::move(made).error());
+  return made->value("name", "");
+}
+
+DomainResult<void> LibvirtDomain::snapshot_delete(const std::string& name, std::uint32_t flags) {
+  return call("snapshotDelete", {{"name", name}, {"flags", flags}});
+}
+
+DomainResult<void> LibvirtDomain::snapshot_revert(const std::string& name, std::uint32_t flags) {
+  return call("snapshotRevert", {{"name", name}, {"flags", flags}});
+}
+
+DomainResult<std::vector<conformance::SnapshotInfo>> LibvirtDomain::snapshots() {
+  const auto told = client_.ask("snapshots", Json::object());
+  if (!told) return std::unexpected(told.error());
+  std::vector<conformance::SnapshotInfo> snapshots;
+  for (const Json& one : told->value("snapshots", Json::array()))
+    snapshots.push_back(
+        {one.value("name", ""), one.value("parent", ""), one.value("current", false)});
+  return snapshots;
+}
+
 DomainResult<std::optional<BlockJobEvent>> LibvirtDomain::next_event(
     std::chrono::milliseconds limit) {
   return client_.next_event(limit);

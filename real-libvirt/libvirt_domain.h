@@ -29,6 +29,11 @@ class LibvirtDomain final : public conformance::DomainApi {
   DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) override;
   DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
                                          std::uint32_t flags) override;
+  DomainResult<std::string> snapshot_create_xml(const std::string& xml,
+                                                std::uint32_t flags) override;
+  DomainResult<void> snapshot_delete(const std::string& name, std::uint32_t flags) override;
+  DomainResult<void> snapshot_revert(const std::string& name, std::uint32_t flags) override;
+  DomainResult<std::vector<conformance::SnapshotInfo>> snapshots() override;
   DomainResult<std::optional<conformance::BlockJobEvent>> next_event(
       std::chrono::milliseconds limit) override;
   DomainResult<conformance::Chain> chain(const std::string& disk) override;

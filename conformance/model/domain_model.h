@@ -72,6 +72,50 @@ struct CopyParameters {
   std::uint64_t buf_size = 0;     // bytes
 };
 
+enum SnapshotCreateFlag : std::uint32_t {
+  kSnapshotRedefine = 1U << 0,
+  kSnapshotCurrent = 1U << 1,
+  kSnapshotNoMetadata = 1U << 2,
+  kSnapshotHalt = 1U << 3,
+  kSnapshotDiskOnly = 1U << 4,
+  kSnapshotReuseExt = 1U << 5,
+  kSnapshotQuiesce = 1U << 6,
+  kSnapshotAtomic = 1U << 7,
+  kSnapshotLive = 1U << 8,
+  kSnapshotValidate = 1U << 9,
+};
+enum SnapshotDeleteFlag : std::uint32_t {
+  kDeleteChildren = 1U << 0,
+  kDeleteMetadataOnly = 1U << 1,
+  kDeleteChildrenOnly = 1U << 2,
+};
+enum SnapshotRevertFlag : std::uint32_t {
+  kRevertRunning = 1U << 0,
+  kRevertPaused = 1U << 1,
+  kRevertForce = 1U << 2,
+  kRevertResetNvram = 1U << 3,
+};
+
+// What a <domainsnapshot> says.
+enum class SnapshotMode : std::uint8_t { unsaid, none, internal, external, manual };
+struct SnapshotRequest {
+  struct OfDisk {
+    std::string disk;  // target, or path of its active image
+    SnapshotMode mode = SnapshotMode::unsaid;
+    std::string path = {};  // of the overlay; empty: libvirt makes up its name
+    std::optional<Format> format = {};
+  };
+  std::string name;
+  SnapshotMode memory = SnapshotMode::unsaid;
+  std::vector<OfDisk> disks;
+};
+struct SnapshotExpectation {
+  std::string name;
+  std::string parent;  // empty: a root
+  bool current = false;
+  friend bool operator==(const SnapshotExpectation&, const SnapshotExpectation&) = default;
+};
+
 // virErrorPtr by name, message without libvirt's class text.
 struct Refusal {
   std::string domain;
@@ -120,6 +164,8 @@ struct FileExpectation {
   std::string backing_string = {};  // in the header; empty if none
   std::string backing_format = {};
   std::vector<std::string> cold_chain = {};  // by the headers, top first, itself included
+  // What the layer was in each internal snapshot of the file, by name.
+  std::map<std::string, Layer> snapshots = {};
   bool dangles = false;  // a header of the chain names a file that is gone: it cannot be opened
 };
 
@@ -175,6 +221,9 @@ class DomainModel {
   CallPrediction block_commit(const std::string& disk, const std::optional<std::string>& base,
                               const std::optional<std::string>& top, std::uint64_t bandwidth,
                               std::uint32_t flags);
+  CallPrediction snapshot_create(const SnapshotRequest& request, std::uint32_t flags);
+  CallPrediction snapshot_delete(const std::string& name, std::uint32_t flags);
+  CallPrediction snapshot_revert(const std::string& name, std::uint32_t flags);
   // Whether the job is ready is what on_ready() was told.
   CallPrediction block_job_abort(const std::string& disk, std::uint32_t flags);
   CallPrediction block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
@@ -207,6 +256,7 @@ class DomainModel {
   std::optional<MirrorExpectation> mirror(const std::string& disk) const;
   // Every file of the directory, by name; a file that is not here must not exist.
   std::vector<FileExpectation> files() const;
+  std::vector<SnapshotExpectation> snapshots() const;  // names in ascending order
   // All BLOCK_JOB events of the domain so far, in order.
   const std::vector<ExpectedEvent>& events() const { return events_; }
   // JOB_STATUS_CHANGE of each job id that a disk has had, in order, without the standby/ready and
@@ -225,6 +275,7 @@ class DomainModel {
     std::optional<std::uint64_t> host_length;
     bool unchanged = true;
     bool may_leak = false;
+    std::map<std::string, Layer> snapshots = {};
   };
   struct Link {
     std::string file;
@@ -269,6 +320,21 @@ class DomainModel {
       all.insert(all.end(), more.begin(), more.end());
     }
   };
+  // A node of the tree of snapshots.
+  struct Snapshot {
+    struct OfDisk {
+      SnapshotMode mode = SnapshotMode::none;
+      std::string overlay;  // file
+      std::string source;   // the disk's active file when it was made
+    };
+    std::string parent;
+    std::map<std::string, OfDisk> disks;  // by target
+    bool is_external() const;
+  };
+  struct Merge {  // of an overlay into what is beneath it
+    Disk* disk = nullptr;
+    std::size_t link = 0;
+  };
   struct Request;  // one copy on its way through libvirt's checks
   // Which link of a disk a name means, or what is answered.
   struct Found {
@@ -311,12 +377,26 @@ class DomainModel {
   bool used_elsewhere(const Disk& disk, std::size_t first, std::size_t last) const;
   CallPrediction start_pull(Disk& disk, std::size_t base, const std::string& base_name,
                             std::uint64_t speed);
+  std::optional<std::string> strange_commit(const Disk& disk, std::size_t top,
+                                            std::size_t base) const;
   CallPrediction start_commit(Disk& disk, const Job& job);
   CallPrediction start_active_commit(Disk& disk, const Job& job);
   LayerChain chain_between(const Disk& disk, std::size_t first, std::size_t last) const;
   void drop_links(Disk& disk, const Job& job);
   void emit(const Disk& disk, JobKind kind, const std::string& status);
   void end_job(Disk& disk);
+  // snapshots.cc
+  std::optional<CallPrediction> plan_snapshot(const SnapshotRequest& request, std::uint32_t flags,
+                                              Snapshot& plan);
+  std::optional<CallPrediction> check_snapshot_of(const Disk& disk, const Snapshot& plan,
+                                                  std::uint32_t flags);
+  std::optional<CallPrediction> make_overlays(const Snapshot& plan, bool reuse);
+  void save_state(const std::string& name);
+  std::vector<std::string> descendants_of(const std::string& name) const;
+  std::optional<CallPrediction> check_delete(const std::string& name, std::uint32_t flags);
+  std::optional<CallPrediction> plan_merges(const std::string& name, std::vector<Merge>& merges);
+  std::optional<CallPrediction> merge(const std::string& name);
+  void discard_snapshot(const std::string& name);
   // Up to 7.2 everything is drained where a job of another disk begins or ends, which lets a job go
   // on that its speed holds.
   void wake_others(const Disk& disk);
@@ -330,6 +410,8 @@ class DomainModel {
   std::vector<Disk> disks_;
   std::vector<ExpectedEvent> events_;
   unsigned next_index_ = 1;
+  std::map<std::string, Snapshot> snapshots_;
+  std::string current_snapshot_;
 };
 
 }  // namespace conformance::model

@@ -111,6 +111,7 @@ std::vector<FileExpectation> DomainModel::files() const {
                      .backing_string = file.backing_string,
                      .backing_format = file.backing_format,
                      .cold_chain = header_chain(name),
+                     .snapshots = file.snapshots,
                      .dangles = dangles(name)});
   }
   return files;

@@ -13,6 +13,7 @@
 #include "conformance/run/images.h"
 #include "conformance/run/keep.h"
 #include "conformance/run/members.h"
+#include "conformance/run/snapshot_xml.h"
 #include "conformance/run/transcript.h"
 #include "sim/base/text.h"
 
@@ -88,7 +89,9 @@ class Execution {
       result_.has_own_domain = true;
       return *std::move(own);
     }
-    return Domain::start(hypervisor_, session_.files(), definition);
+    DomainDefinition ours = definition;
+    ours.restart = [this] { return session_.restart(); };
+    return Domain::start(hypervisor_, session_.files(), ours);
   }
 
   // --- what went wrong ---------------------------------------------------------------------------
@@ -127,7 +130,13 @@ class Execution {
   void perform(const CallStep& step) {
     const CallStep call = in_directory(step, directory_);
     place_ += fmt::format(": {}", api_name(call.api));
-    Json told = {{"disk", call.disk}, {"bandwidth", call.bandwidth}, {"flags", call.flags}};
+    const bool of_snapshot = call.api >= CallStep::Api::snapshot_create;
+    Json told = {{"flags", call.flags}};
+    if (of_snapshot)
+      told["name"] = call.name;
+    else
+      told.update({{"disk", call.disk}, {"bandwidth", call.bandwidth}});
+    if (call.api == CallStep::Api::snapshot_create) told["xml"] = to_xml(call.name, call.snapshot);
     const bool commits = call.api == CallStep::Api::block_commit;
     if (call.base || call.api == CallStep::Api::block_rebase || commits)
       told["base"] = call.base ? Json(*call.base) : Json();
@@ -141,10 +150,14 @@ class Execution {
         {TranscriptEntry::Kind::call, std::string(api_name(call.api)), std::move(told)});
     // What has ended before the call is known to both.
     if (!drain_events()) return;
-    const bool starts = call.api != CallStep::Api::block_job_abort &&
+    const bool starts = !of_snapshot && call.api != CallStep::Api::block_job_abort &&
                         call.api != CallStep::Api::block_job_set_speed;
     const model::CallPrediction prediction = predict_call(model_, call);
     const DomainResult<void> answer = make_call(*domain_, call);
+    // The guest is at another time.
+    if (answer && call.api == CallStep::Api::snapshot_revert)
+      for (const Disk& disk : scenario_.disks)
+        durable_.at(disk.target).changed(model_.guest_view(disk.target));
     if (answer && starts) earlier_events_[call.disk] = events_.size();
     judge_call(call, prediction, answer);
   }
@@ -435,8 +448,31 @@ class Execution {
         add(check::compare_statuses(
             check::statuses_of(result_.transcript, job, options_.switched_off), statuses, job));
     }
+    check_snapshots(stated);
     add(check::compare_events(events_, model_.events()));
     add(check::compare_files(session_.files(), model_.files(), before_));
+  }
+
+  void check_snapshots(const CheckStep* stated) {
+    const auto told = domain_->snapshots();
+    if (!told) {
+      failed("asking for the snapshots", told.error());
+      return;
+    }
+    const auto line = [](const std::string& name, const std::string& parent, bool current) {
+      return fmt::format("{}{}{} ", name, parent.empty() ? "" : "<-" + parent, current ? "*" : "");
+    };
+    std::string wanted, seen, said;
+    for (const auto& one : model_.snapshots()) wanted += line(one.name, one.parent, one.current);
+    for (const SnapshotInfo& one : *told) seen += line(one.name, one.parent, one.current);
+    const bool states = stated != nullptr && stated->snapshots;
+    if (states)
+      for (const auto& [name, parent] : *stated->snapshots)
+        said += line(name, parent, stated->current == name);
+    for (const std::string* expected : {&wanted, states ? &said : nullptr})
+      if (expected != nullptr && *expected != seen)
+        diverge(DivergenceClass::chain, "the domain has these snapshots (name<-parent, * current)",
+                *expected, seen);
   }
 
   bool check_guest(const std::string& disk) {

@@ -129,6 +129,7 @@ class Meaning {
   void check_files();
   void check_disks();
   void check_disk_name(const std::string& target, const std::string& place);
+  void check_snapshot(const SnapshotDocument& snapshot, const std::string& place);
   void check_destination(const CopyDestination& destination, const std::string& place);
   void check_texts(const Json& value, const std::string& place);
   void check_step(const CallStep& step, const std::string& place);
@@ -209,17 +210,31 @@ void Meaning::check_disk_name(const std::string& target, const std::string& plac
 }
 
 void Meaning::check_step(const CallStep& step, const std::string& place) {
+  const bool has_disk = step.api < CallStep::Api::snapshot_create;
   // Calls that must fail may name what is not there.
-  if (!step.expect || !step.expect->error) check_disk_name(step.disk, member(place, "disk"));
+  if (has_disk && (!step.expect || !step.expect->error))
+    check_disk_name(step.disk, member(place, "disk"));
   for (const auto& [key, name] : {std::pair{"base", &step.base}, std::pair{"top", &step.top}})
     if (*name && !stays_in_directory(**name))
       report(member(place, key), "a path beneath ${dir}", "found \"" + **name + "\"");
   if (step.api == CallStep::Api::block_copy)
     check_destination(step.destination, member(place, "destination"));
+  check_snapshot(step.snapshot, place);
   std::set<std::string> flags;
   for (const std::string& flag : step.flags)
     if (!flags.insert(flag).second)
       report(member(place, "flags"), fmt::format("the flag \"{}\" once", flag));
+}
+
+void Meaning::check_snapshot(const SnapshotDocument& snapshot, const std::string& place) {
+  if (!document_stays_in_directory(snapshot.xml))
+    report(member(place, "xml"), "files beneath ${dir} only", "found " + snapshot.xml);
+  if (!snapshot.disks) return;
+  for (std::size_t i = 0; i < snapshot.disks->size(); ++i)
+    for (const std::string* name : {&(*snapshot.disks)[i].disk, &(*snapshot.disks)[i].file})
+      if (!stays_in_directory(*name))
+        report(element(member(place, "disks"), i), "a path beneath ${dir}",
+               "found \"" + *name + "\"");
 }
 
 void Meaning::check_destination(const CopyDestination& destination, const std::string& place) {

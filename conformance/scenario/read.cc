@@ -212,6 +212,12 @@ std::span<const std::string_view> flags_of(CallStep::Api api) {
       return kBlockCommitFlags;
     case CallStep::Api::block_copy:
       return kBlockCopyFlags;
+    case CallStep::Api::snapshot_create:
+      return kSnapshotCreateFlags;
+    case CallStep::Api::snapshot_delete:
+      return kSnapshotDeleteFlags;
+    case CallStep::Api::snapshot_revert:
+      return kSnapshotRevertFlags;
   }
   return {};
 }
@@ -286,10 +292,58 @@ void read_copy(const Object& step, CallStep& call) {
   if (step.has("buf-size")) call.buf_size = step.size("buf-size");
 }
 
+SnapshotDocument read_snapshot_document(const Object& step) {
+  SnapshotDocument document;
+  if (step.has("xml")) {
+    for (const char* key : {"name", "disks", "memory"})
+      if (step.has(key)) step.error().report(step.place(key), "xml alone");
+    document.xml = step.text("xml");
+    return document;
+  }
+  if (step.has("memory"))
+    document.memory = kSnapshotModes.at(step.one_of("memory", std::span(kSnapshotModes).first(3)));
+  if (!step.has("disks")) return document;
+  const Json& disks = step["disks"];
+  if (!disks.is_array())
+    step.error().report(step.place("disks"), "an array", "found " + disks.dump());
+  document.disks.emplace();
+  for (std::size_t i = 0; disks.is_array() && i < disks.size(); ++i) {
+    const Object disk(disks[i], element(step.place("disks"), i), step.error());
+    disk.only({"disk", "snapshot", "file", "format"});
+    SnapshotDocument::OfDisk of_disk{disk.text("disk"), {}, {}, {}};
+    if (disk.has("snapshot"))
+      of_disk.snapshot = kSnapshotModes.at(disk.one_of("snapshot", kSnapshotModes));
+    if (disk.has("file")) of_disk.file = disk.text("file");
+    if (disk.has("format")) of_disk.format = kImageFormats.at(disk.one_of("format", kImageFormats));
+    document.disks->push_back(std::move(of_disk));
+  }
+  return document;
+}
+
+// Calls that concern a snapshot.
+CallStep read_snapshot_call(const Object& step, CallStep::Api api) {
+  CallStep call;
+  call.api = api;
+  const bool creates = api == CallStep::Api::snapshot_create;
+  if (creates)
+    step.only({"call", "name", "disks", "memory", "xml", "flags", "expect"});
+  else
+    step.only({"call", "name", "flags", "expect"});
+  if (creates) call.snapshot = read_snapshot_document(step);
+  if (call.snapshot.xml.empty()) call.name = step.text("name");
+  call.flags = step.texts("flags", flags_of(api));
+  call.expect = read_expectation(step);
+  return call;
+}
+
 CallStep read_call(const Object& step) {
   using enum CallStep::Api;
   CallStep call;
   call.api = static_cast<CallStep::Api>(step.one_of("call", kApiNames));
+  if (call.api >= snapshot_create) return read_snapshot_call(step, call.api);
+  for (const char* key : {"name", "disks", "memory", "xml"})
+    if (step.has(key))
+      step.error().report(step.place(key), fmt::format("no such member for {}", step.text("call")));
   call.disk = step.text("disk");
   call.expect = read_expectation(step);
   call.base = read_image_name(step, "base", call.api == block_rebase || call.api == block_commit);
@@ -401,6 +455,15 @@ CheckStep read_check(const Object& step) {
   check.disk = step.text("check");
   if (step.has("guest")) check.guest = step.text("guest");
   if (step.has("chain")) check.chain = step.texts("chain");
+  const auto name_or_none = [&](const Json& value) {
+    return value.is_string() ? value.get<std::string>() : std::string();
+  };
+  if (step.has("snapshots")) {
+    check.snapshots.emplace();
+    for (const auto& [name, parent] : step["snapshots"].items())
+      (*check.snapshots)[name] = name_or_none(parent);
+  }
+  if (step.has("current")) check.current = name_or_none(step["current"]);
   return check;
 }
 

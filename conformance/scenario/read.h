@@ -27,9 +27,21 @@ inline constexpr std::array<std::string_view, 5> kBlockCommitFlags = {
 inline constexpr std::array<std::string_view, 4> kBlockCopyFlags = {
     "shallow", "reuse-ext", "transient-job", "synchronous-writes"};
 
+inline constexpr std::array<std::string_view, 10> kSnapshotCreateFlags = {
+    "redefine",  "current", "no-metadata", "halt", "disk-only",
+    "reuse-ext", "quiesce", "atomic",      "live", "validate"};
+inline constexpr std::array<std::string_view, 3> kSnapshotDeleteFlags = {
+    "children", "metadata-only", "children-only"};
+inline constexpr std::array<std::string_view, 4> kSnapshotRevertFlags = {"running", "paused",
+                                                                         "force", "reset-nvram"};
+// How a snapshot concerns a disk, or the memory but for the last.
+inline constexpr std::array<std::string_view, 4> kSnapshotModes = {"no", "internal", "external",
+                                                                   "manual"};
+
 // The API calls, as scenario files spell them; the order is CallStep::Api's.
-inline constexpr std::array<std::string_view, 6> kApiNames = {
-    "blockRebase", "blockJobAbort", "blockJobSetSpeed", "blockPull", "blockCommit", "blockCopy"};
+inline constexpr std::array<std::string_view, 9> kApiNames = {
+    "blockRebase", "blockJobAbort",     "blockJobSetSpeed", "blockPull",     "blockCommit",
+    "blockCopy",   "snapshotCreateXML", "snapshotDelete",   "snapshotRevert"};
 // The formats of images; the order is Image::Format's.
 inline constexpr std::array<std::string_view, 2> kImageFormats = {"raw", "qcow2"};
 // The guest's operations; the order is GuestStep::Operation's.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -69,6 +70,21 @@ struct CopyDestination {
   friend bool operator==(const CopyDestination&, const CopyDestination&) = default;
 };
 
+// What a snapshotCreateXML asks for: its <domainsnapshot> document.
+struct SnapshotDocument {
+  struct OfDisk {
+    std::string disk;      // target, or path of its active image with ${dir}
+    std::string snapshot;  // "no", "internal", "external", "manual"; empty: not said
+    std::string file;      // <source file>, with ${dir}
+    std::string format;    // <driver type>: "raw", "qcow2"; empty: not said
+    friend bool operator==(const OfDisk&, const OfDisk&) = default;
+  };
+  std::optional<std::vector<OfDisk>> disks;  // nothing: no <disks>
+  std::string memory;                        // "no", "internal", "external"; empty: not said
+  std::string xml;  // the document itself, with ${dir}; nothing else is set then
+  friend bool operator==(const SnapshotDocument&, const SnapshotDocument&) = default;
+};
+
 // A libvirt API call.
 struct CallStep {
   enum class Api : unsigned char {
@@ -77,13 +93,18 @@ struct CallStep {
     block_job_set_speed,
     block_pull,
     block_commit,
-    block_copy
+    block_copy,
+    snapshot_create,
+    snapshot_delete,
+    snapshot_revert
   };
   Api api = Api::block_rebase;
   std::string disk;
   std::optional<std::string> base;        // path with ${dir}, name or "vda[2]"; nothing is NULL
   std::optional<std::string> top = {};    // of blockCommit, the same
   CopyDestination destination = {};       // of blockCopy
+  std::string name = {};                  // of snapshot calls, which have no disk
+  SnapshotDocument snapshot = {};         // of snapshotCreateXML
   std::uint64_t bandwidth = 0;            // of blockCopy: bytes/s
   std::uint32_t granularity = 0;          // of blockCopy, bytes; 0 is not given
   std::uint64_t buf_size = 0;             // the same
@@ -124,8 +145,10 @@ struct WaitStep {
 // are compared with what is written here as well.
 struct CheckStep {
   std::string disk;
-  std::optional<std::string> guest;               // guest view: "1*64k 9*64k 0*896k"
-  std::optional<std::vector<std::string>> chain;  // file names, top first
+  std::optional<std::string> guest;                             // guest view: "1*64k 9*64k 0*896k"
+  std::optional<std::vector<std::string>> chain;                // file names, top first
+  std::optional<std::map<std::string, std::string>> snapshots;  // to their parents; "" is none
+  std::optional<std::string> current;                           // snapshot; "" is none
 };
 
 // Lets a coming request to a file fail.

@@ -66,17 +66,39 @@ Ordered destination_json(const CopyDestination& destination) {
   return json;
 }
 
+void write_snapshot(const CallStep& step, Ordered& json) {
+  if (!step.snapshot.xml.empty())
+    json["xml"] = step.snapshot.xml;
+  else
+    json["name"] = step.name;
+  if (!step.snapshot.memory.empty()) json["memory"] = step.snapshot.memory;
+  if (!step.snapshot.disks) return;
+  json["disks"] = Ordered::array();
+  for (const SnapshotDocument::OfDisk& disk : *step.snapshot.disks) {
+    Ordered& one = json["disks"].emplace_back();
+    one["disk"] = disk.disk;
+    for (const auto& [key, text] : {std::pair{"snapshot", &disk.snapshot},
+                                    std::pair{"file", &disk.file},
+                                    {"format", &disk.format}})
+      if (!text->empty()) one[key] = *text;
+  }
+}
+
 Ordered step_json(const CallStep& step) {
   Ordered json;
   json["call"] = kApiNames[static_cast<std::size_t>(step.api)];
-  json["disk"] = step.disk;
+  if (step.api >= CallStep::Api::snapshot_create)
+    write_snapshot(step, json);
+  else
+    json["disk"] = step.disk;
   const bool commits = step.api == CallStep::Api::block_commit;
   if (commits || step.api == CallStep::Api::block_rebase)
     json["base"] = step.base ? Ordered(*step.base) : Ordered();
   if (commits) json["top"] = step.top ? Ordered(*step.top) : Ordered();
   if (step.api == CallStep::Api::block_copy)
     json["destination"] = destination_json(step.destination);
-  if (step.api != CallStep::Api::block_job_abort) json["bandwidth"] = step.bandwidth;
+  if (step.api != CallStep::Api::block_job_abort && step.api < CallStep::Api::snapshot_create)
+    json["bandwidth"] = step.bandwidth;
   if (step.granularity != 0) json["granularity"] = step.granularity;
   if (step.buf_size != 0) json["buf-size"] = step.buf_size;
   if (!step.flags.empty()) json["flags"] = step.flags;
@@ -156,6 +178,12 @@ Ordered step_json(const CheckStep& step) {
   json["check"] = step.disk;
   if (step.guest) json["guest"] = *step.guest;
   if (step.chain) json["chain"] = *step.chain;
+  if (step.snapshots) {
+    json["snapshots"] = Ordered::object();
+    for (const auto& [name, parent] : *step.snapshots)
+      json["snapshots"][name] = parent.empty() ? Ordered() : Ordered(parent);
+  }
+  if (step.current) json["current"] = step.current->empty() ? Ordered() : Ordered(*step.current);
   return json;
 }
 

@@ -52,6 +52,12 @@ class Session {
   virtual std::optional<std::string> inject(const FileFault& /*fault*/) {
     return "this target cannot let requests fail";
   }
+  // Ends the hypervisor and starts it anew over the same files: a paused machine without disks
+  // again, behind the same hypervisor().
+  [[nodiscard]] virtual Outcome<void> restart() {
+    return std::unexpected(
+        TargetFailure{TargetFailure::Kind::harness, "this target cannot be started anew"});
+  }
   // Ends the hypervisor as its user would (quit): everything is in the files.  Only files() may be
   // used afterwards.
   [[nodiscard]] virtual Outcome<void> end() {
