@@ -131,6 +131,7 @@ DomainResult<Snapshot> Domain::plan_snapshot(const xml::SnapshotXml& request, st
 
   std::map<std::string, const xml::SnapshotDisk*> named;
   static const std::vector<xml::SnapshotDisk> kNone;
+  if (request.disks && request.disks->size() > disks_.size()) return errors::too_many_disks();
   for (const xml::SnapshotDisk& disk : request.disks ? *request.disks : kNone) {
     auto found = find(disk.name);
     if (!found) return errors::no_disk_named(disk.name);

@@ -39,6 +39,9 @@ inline Failure memory_left_out() {
 inline Failure bad_snapshot_name(const std::string& name, std::string_view why) {
   return qemu("XML_DETAIL", "invalid snapshot name '" + name + "': name can't " + std::string(why));
 }
+inline Failure too_many_disks() {
+  return snapshot("CONFIG_UNSUPPORTED", "too many disk snapshot requests for domain");
+}
 inline Failure no_disk_named(const std::string& name) {
   return snapshot("CONFIG_UNSUPPORTED", "no disk named '" + name + "'");
 }
@@ -152,6 +155,10 @@ inline Failure revert_failed(const std::string& said) {
 }
 inline Failure job_forbids_revert() {
   return qemu("OPERATION_INVALID", "domain has active block job");
+}
+inline Failure revert_needs_state() {
+  return qemu("OPERATION_INVALID",
+              "transient domain needs to request run or pause to revert to inactive snapshot");
 }
 inline Failure cannot_revert_external() {
   return qemu("CONFIG_UNSUPPORTED", "revert to external snapshot not supported yet");

@@ -23,6 +23,8 @@ DomainResult<void> Domain::snapshot_revert(const std::string& name, std::uint32_
     return errors::unsupported_flags(flags & ~kSupported, "qemuSnapshotRevert");
   if (std::ranges::any_of(disks_, [](const Disk& disk) { return !!disk.job; }))
     return errors::job_forbids_revert();
+  const bool was_active = snapshot->state == "running" || snapshot->state == "paused";
+  if (!persistent_ && !was_active && (flags & kStates) == 0) return errors::revert_needs_state();
   if (snapshot->is_external()) return errors::cannot_revert_external();
   if (!restart_) return errors::not_in_this_version("a revert on this target");
 

@@ -125,6 +125,9 @@ std::optional<CallPrediction> DomainModel::plan_snapshot(const SnapshotRequest& 
   for (const Disk& it : disks_)
     plan.disks[it.target] = {usual, made_up(it.links.front().file, request.name),
                              it.links.front().file};
+  if (request.disks.size() > disks_.size())
+    return refused("DOMAIN_SNAPSHOT", "CONFIG_UNSUPPORTED",
+                   "too many disk snapshot requests for domain");
   std::map<std::string, Format> formats;
   std::vector<std::string> seen;
   for (const SnapshotRequest::OfDisk& wanted : request.disks) {
@@ -154,11 +157,12 @@ std::optional<CallPrediction> DomainModel::plan_snapshot(const SnapshotRequest& 
   bool any = request.memory == SnapshotMode::external;
   for (const Disk& it : disks_) {
     const SnapshotMode mode = plan.disks[it.target].mode;
-    if (auto refusal = check_snapshot_of(it, plan, flags)) return refusal;
     const auto format = formats.find(it.target);
-    if (mode == SnapshotMode::external && format != formats.end() && format->second == Format::raw)
+    if (mode == SnapshotMode::external && !it.job && format != formats.end() &&
+        format->second == Format::raw)
       return unsupported(
           fmt::format("external snapshot format for disk {} is unsupported: raw", it.target));
+    if (auto refusal = check_snapshot_of(it, plan, flags)) return refusal;
     any = any || mode == SnapshotMode::internal || mode == SnapshotMode::external;
     if (request.memory == SnapshotMode::external && mode == SnapshotMode::internal)
       return unsupported(
@@ -417,6 +421,9 @@ CallPrediction DomainModel::snapshot_revert(const std::string& name, std::uint32
   if (std::ranges::any_of(disks_, [](const Disk& it) { return !!it.job; }))
     return refused("QEMU", "OPERATION_INVALID", "domain has active block job");
   const Snapshot& snapshot = found->second;
+  if (snapshot.is_external() && !persistent_ && (flags & (kRevertRunning | kRevertPaused)) == 0)
+    return refused("QEMU", "OPERATION_INVALID",
+                   "transient domain needs to request run or pause to revert to inactive snapshot");
   if (snapshot.is_external()) return unsupported("revert to external snapshot not supported yet");
   for (const auto& [target, of_disk] : snapshot.disks)
     if (!files_.contains(of_disk.source) || !files_.at(of_disk.source).snapshots.contains(name))
