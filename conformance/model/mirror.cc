@@ -181,6 +181,7 @@ MirrorRun::MirrorRun(const MirrorOptions& options, const LayerChain& source,
   Layer done = initial_;
   copy(done, source, attached, dirty_);
   merge(current_, done);
+  whole_ = done;
   if (options.sync == Sync::full && size != 0) {
     Layer zeroed = initial_;
     zeroed.assign(0, size, Cell::Zero());
