@@ -64,6 +64,7 @@ DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
     return errors::backing_without_shallow();
   if (request.shallow && !request.reuse && request.format == "raw")
     return errors::shallow_into_raw(disk.target);
+  if (request.volume) return errors::not_translated(request.volume->pool, request.volume->name);
   if (auto fit = check_destination(disk, request); !fit) return fit;
 
   if (request.format.empty() && !request.reuse) request.format = disk.source->format;

@@ -62,11 +62,10 @@ DomainResult<void> Domain::block_copy(const std::string& disk, const std::string
   auto parsed = parse_destination(destination);
   if (!parsed) return std::unexpected(std::move(parsed).error());
   const xml::StorageSource& source = parsed->source;
-  if (source.type == xml::StorageType::volume)
-    return errors::not_translated(source.pool, source.volume);
-  if (!is_on_host(source.type))
+  const bool is_volume = source.type == xml::StorageType::volume;
+  if (!is_volume && !is_on_host(source.type))
     return errors::not_in_this_version("a destination that is not a file");
-  if (!source.path.starts_with('/')) return errors::relative_target();
+  if (!is_volume && !source.path.starts_with('/')) return errors::relative_target();
   if (parameters.bandwidth > errors::kMaxBandwidth) return errors::bandwidth_bytes_overflow();
   CopyRequest request{.path = source.path,
                       .format = source.format,
@@ -79,6 +78,7 @@ DomainResult<void> Domain::block_copy(const std::string& disk, const std::string
                       .write_blocking = (flags & kCopySynchronousWrites) != 0,
                       .transient_job = (flags & kCopyTransientJob) != 0,
                       .backing = source.backing};
+  if (is_volume) request.volume = {source.pool, source.volume};
   return copy(disk, std::move(request));
 }
 

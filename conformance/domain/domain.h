@@ -138,6 +138,11 @@ class Domain final : public DomainApi {
     bool write_blocking = false;
     bool transient_job = false;
     xml::Backing backing = {};  // what lies beneath, if it was said
+    // A destination that is a volume of a pool, which nobody translates into a path.
+    struct Volume {
+      std::string pool, name;
+    };
+    std::optional<Volume> volume = {};
   };
   // What QEMU says of a node, in bytes.
   struct Sizes {
