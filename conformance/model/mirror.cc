@@ -296,6 +296,9 @@ void MirrorRun::source_changed(const LayerChain& source, const LayerChain& attac
 // more.
 void MirrorRun::written_through(const LayerChain& source, const LayerChain& attached,
                                 std::uint64_t offset, std::uint64_t length, const Change& change) {
+  // Whole clusters must come from the source where the backing file is attached only later.
+  if (options_.sync == Sync::top && options_.header_backing && attached.empty())
+    return source_changed(source, attached, offset, length);
   if (synced_) return change(current_, attached, offset, length);
   const std::uint64_t end = offset + length;
   std::uint64_t from = offset;
