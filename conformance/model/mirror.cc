@@ -300,6 +300,13 @@ void MirrorRun::written_through(const LayerChain& source, const LayerChain& atta
   if (options_.sync == Sync::top && options_.header_backing && attached.empty())
     return source_changed(source, attached, offset, length);
   if (synced_) return change(current_, attached, offset, length);
+  // Before READY a release may also leave it to the copying (11.1.3).
+  std::vector<bool> all = dirty_;
+  const std::vector<bool> granules = touched(offset, length);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = all[i] || granules[i];
+  const Layer before = current_;
+  Layer later = initial_;
+  copy(later, source, attached, all);
   const std::uint64_t end = offset + length;
   std::uint64_t from = offset;
   std::uint64_t to = end;
@@ -317,11 +324,10 @@ void MirrorRun::written_through(const LayerChain& source, const LayerChain& atta
     change(initial_, attached, from, to - from);
     change(current_, attached, from, to - from);
   }
-  merge(current_, after);
   Layer copied = initial_;
   copy(copied, source, attached, dirty_);
-  merge(current_, copied);
-  merge(whole_, copied);
+  for (const Layer& other : {before, after, copied, later}) merge(current_, other);
+  for (const Layer& other : {copied, later}) merge(whole_, other);
   through_ = true;
 }
 
