@@ -60,8 +60,11 @@ DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
 
   // With nothing beneath, a shallow copy is a full one.
   if (disk.source->backing != Backing::known) request.shallow = false;
+  if (!request.shallow && request.backing.source() != nullptr)
+    return errors::backing_without_shallow();
   if (request.shallow && !request.reuse && request.format == "raw")
     return errors::shallow_into_raw(disk.target);
+  if (request.volume) return errors::not_translated(request.volume->pool, request.volume->name);
   if (auto fit = check_destination(disk, request); !fit) return fit;
 
   if (request.format.empty() && !request.reuse) request.format = disk.source->format;
@@ -98,13 +101,7 @@ DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
   mirror->path = request.path;
   mirror->format = request.format;
   number(*mirror);
-  if (request.reuse && request.shallow && can_have_backing(request.format)) {
-    // The chain its header names is opened at the pivot only, but found and numbered now.
-    if (auto taken = take_backing(request.backing, *mirror); !taken) return taken;
-    if (mirror->beneath) number(*mirror->beneath);
-  } else if (!request.shallow) {
-    mirror->backing = Backing::terminated;
-  }
+  if (auto found = find_beneath(request, *mirror); !found) return found;
 
   Job job;
   job.id = "copy-" + disk.target + "-" + disk.source->format_node();
@@ -117,6 +114,27 @@ DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
   if (!begun) return begun;
   disk.job->state = JobState::running;
   save();
+  return {};
+}
+
+// What will lie beneath the mirror, if that is not what lies beneath the disk's image.
+DomainResult<void> Domain::find_beneath(const CopyRequest& request, Source& mirror) {
+  using Knowledge = xml::Backing::Knowledge;
+  if (!request.shallow) {
+    mirror.backing = Backing::terminated;
+    return {};
+  }
+  const Knowledge given = request.backing.knowledge();
+  // The chain of one that is reused is opened at the pivot only, but found and numbered now.
+  if (given == Knowledge::known || (request.reuse && given == Knowledge::terminated)) {
+    if (auto taken = take_backing(request.backing, mirror); !taken) return taken;
+  } else if (request.reuse && can_have_backing(request.format)) {
+    auto read = read_chain(files_, mirror.path, mirror.format);
+    if (!read) return std::unexpected(std::move(read).error());
+    mirror.backing = (*read)->backing;
+    mirror.beneath = std::move((*read)->beneath);
+  }
+  if (mirror.beneath) number(*mirror.beneath);
   return {};
 }
 
@@ -141,7 +159,7 @@ DomainResult<void> Domain::begin_copy(Disk& disk, const CopyRequest& request) {
   if (request.write_blocking) arguments["copy-mode"] = "write-blocking";
   if (auto mirroring = execute("blockdev-mirror", arguments); !mirroring) {
     if (!is_target_failure(mirroring.error()))
-      if (auto undone = detach(mirror); !undone) return undone;
+      if (auto undone = detach_chain(mirror); !undone) return undone;
     return std::unexpected(std::move(mirroring).error());
   }
   return {};
@@ -160,13 +178,21 @@ DomainResult<void> Domain::create_image(const Disk& disk, const CopyRequest& req
   auto sizes = sizes_of(*disk.source);
   if (!sizes) return std::unexpected(std::move(sizes).error());
   const Source* beneath = request.shallow ? disk.source->beneath.get() : nullptr;
+  if (mirror.beneath) {
+    beneath = mirror.beneath.get();
+    if (auto attached = attach_chain(*mirror.beneath, true); !attached) {
+      if (!is_target_failure(attached.error()))
+        if (auto undone = detach_chain(*mirror.beneath); !undone) return undone;
+      return attached;
+    }
+  }
   auto created = mirror.format == "raw" ? create_raw(*sizes, mirror)
                                         : create_qcow2(*disk.source, *sizes, beneath, mirror);
   if (created) created = attach_format(mirror, beneath, false);
   if (created || is_target_failure(created.error())) return created;
   // Two levels of libvirt undo the same, so QEMU is told twice.
   if (auto undone = detach(mirror); !undone) return undone;
-  if (auto undone = detach(mirror); !undone) return undone;
+  if (auto undone = detach_chain(mirror); !undone) return undone;
   return created;
 }
 

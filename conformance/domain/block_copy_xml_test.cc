@@ -69,6 +69,7 @@ void perform(Domain& domain, testing::ObligingHypervisor& hypervisor, const Json
   }
   EXPECT_EQ(first_line(result), first_line(step["result"]));
   EXPECT_EQ(commands, step["sent"]);
+  if (!step.contains("mirror")) return;
   const auto mirror = domain.mirror("vda");
   ASSERT_TRUE(mirror);
   EXPECT_EQ(mirror->has_value(), !step["mirror"].is_null());
@@ -101,7 +102,7 @@ TEST(BlockCopyXml, IsLibvirts) {
     }
     ++played;
   }
-  EXPECT_EQ(played, 60U);
+  EXPECT_EQ(played, 71U);
 }
 
 TEST(BlockCopyXml, ADestinationThatIsNoFileIsNamed) {

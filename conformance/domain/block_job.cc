@@ -273,7 +273,7 @@ DomainResult<void> Domain::come_to_nothing(const Job& job) {
                             {{"node", job.base->format_node()}, {"name", kBitmap}});
   if (job.kind != JobKind::copy) return {};
   if (auto gone = detach(*job.mirror); !gone) return gone;
-  // Nodes that a pivot hung beneath it.
+  // Nodes that a pivot hung beneath it, or that it was created over.
   return job.mirror->beneath ? detach_chain(*job.mirror->beneath) : DomainResult<void>();
 }
 
@@ -297,8 +297,8 @@ DomainResult<void> Domain::dismiss(const std::string& id) {
 
 DomainResult<void> Domain::take_over(Disk& disk) {
   Job& job = *disk.job;
-  // A new shallow copy lies on what lay beneath the old image.
-  if (job.shallow && !job.reuse) {
+  // A new shallow copy lies on what lay beneath the old image, unless it was told another chain.
+  if (job.shallow && !job.reuse && !job.mirror->beneath) {
     job.mirror->backing = disk.source->backing;
     job.mirror->beneath = std::move(disk.source->beneath);
   }

@@ -97,7 +97,8 @@ DomainResult<void> Domain::attach_format(Source& source, const Source* backing, 
                     {"read-only", read_only},
                     {"driver", source.format},
                     {"file", source.storage_node()}};
-  if (can_have_backing(source.format))
+  const bool is_open = backing == nullptr && source.backing == Backing::unknown;
+  if (can_have_backing(source.format) && !is_open)
     arguments["backing"] = backing != nullptr ? Json(backing->format_node()) : Json(nullptr);
   auto added = execute("blockdev-add", arguments);
   if (!added) return std::unexpected(std::move(added).error());

@@ -150,7 +150,12 @@ class Domain final : public DomainApi {
     std::uint64_t buffer = 0;
     bool write_blocking = false;
     bool transient_job = false;
-    xml::Backing backing = {};  // of a reused destination, if it was said
+    xml::Backing backing = {};  // what lies beneath, if it was said
+    // A destination that is a volume of a pool, which nobody translates into a path.
+    struct Volume {
+      std::string pool, name;
+    };
+    std::optional<Volume> volume = {};
   };
   // A disk whose overlay is to be committed into what is beneath it.
   struct Merge {
@@ -176,7 +181,8 @@ class Domain final : public DomainApi {
   DomainResult<void> execute_ignoring(std::string_view command, const Json& arguments);
   void number(Source& top);
   DomainResult<void> attach_storage(Source& source);
-  // `backing` null: opened with "backing": null, where the format can have one.
+  // `backing` null: opened with "backing": null, where the format can have one; what QEMU finds in
+  // the header if nobody knows what lies beneath.
   DomainResult<void> attach_format(Source& source, const Source* backing, bool read_only);
   DomainResult<void> attach_chain(Source& top, bool read_only);
   // Removes the nodes of this one image, format before storage, ignoring refusals.
@@ -236,8 +242,7 @@ class Domain final : public DomainApi {
   DomainResult<void> copy(const std::string& disk, CopyRequest request);
   DomainResult<void> check_destination(const Disk& disk, const CopyRequest& request) const;
   DomainResult<void> start_copy(Disk& disk, const CopyRequest& request);
-  // block_copy_xml.cc
-  DomainResult<void> take_backing(const xml::Backing& given, Source& above);
+  DomainResult<void> find_beneath(const CopyRequest& request, Source& mirror);
   DomainResult<void> begin_copy(Disk& disk, const CopyRequest& request);
   DomainResult<void> open_image(Source& mirror);
   DomainResult<void> create_image(const Disk& disk, const CopyRequest& request, Source& mirror);
@@ -249,6 +254,9 @@ class Domain final : public DomainApi {
   static DomainResult<Sizes> sizes_in(const Json& nodes, const Source& source);
   // Returns when the job is gone.
   DomainResult<void> run_create_job(const std::string& id, Json options);
+
+  // block_copy_xml.cc
+  static DomainResult<void> take_backing(const xml::Backing& given, Source& above);
 
   // block_job.cc
   DomainResult<void> pivot(Job& job);

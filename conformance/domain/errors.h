@@ -94,6 +94,10 @@ inline Failure not_translated(const std::string& pool, const std::string& volume
               "storage source pool '" + pool + "' volume '" + volume + "' is not translated");
 }
 inline Failure not_transient() { return qemu("OPERATION_INVALID", "domain is not transient"); }
+inline Failure backing_without_shallow() {
+  return qemu("INVALID_ARG",
+              "backingStore of mirror without VIR_DOMAIN_BLOCK_COPY_SHALLOW doesn't make sense");
+}
 inline Failure shallow_into_raw(const std::string& target) {
   return qemu("CONFIG_UNSUPPORTED",
               "shallow copy of disk '" + target + "' into a raw file is not possible");

@@ -101,8 +101,10 @@ DomainResult<void> Domain::end_snapshot() {
 // asked.
 DomainResult<void> Domain::look_at_nodes(Job& job) {
   if (job.kind != JobKind::copy) return {};
-  const bool may_be_hung = job.state == JobState::ready && job.mirror->beneath != nullptr;
-  const bool is_beneath_open = job.state != JobState::starting && job.state != JobState::running;
+  const bool may_be_hung =
+      job.reuse && job.state == JobState::ready && job.mirror->beneath != nullptr;
+  const bool is_beneath_open =
+      !job.reuse || (job.state != JobState::starting && job.state != JobState::running);
   job.mirror->storage_open = job.mirror->format_open = true;
   for (Source* source = job.mirror->beneath.get(); source != nullptr;
        source = source->beneath.get())
@@ -155,7 +157,7 @@ DomainResult<void> Domain::resume(Disk& disk, const Json& jobs) {
 // The call that was to begin it never came to that.
 DomainResult<void> Domain::undo_start(Disk& disk) {
   if (disk.job->kind == JobKind::copy) {
-    if (auto gone = detach(*disk.job->mirror); !gone) return gone;
+    if (auto gone = detach_chain(*disk.job->mirror); !gone) return gone;
     if (!disk.job->reuse) static_cast<void>(files_.remove(disk.job->mirror->path).ok());
   }
   disk.job.reset();

@@ -59,8 +59,8 @@ struct DomainModel::Request {
   const File* existing = nullptr;
   Format format = Format::raw;  // of the destination; an existing file's is probed
 
-  // A new chain is made known to libvirt by the destination's header or by the document.
-  bool follows() const { return reuse && shallow && format == Format::qcow2; }
+  // The copy will lie on a chain of its own: what the document names, or the destination's header.
+  bool has_own_chain() const { return shallow && (reuse || !destination.backing.empty()); }
 };
 
 void DomainModel::add_image(const ImageSpec& spec) {
@@ -148,10 +148,10 @@ CallPrediction DomainModel::block_copy(const std::string& disk_name,
                                        const CopyParameters& parameters, std::uint32_t flags) {
   if (const std::uint32_t strange = flags & ~kKnownCopy)
     return unsupported_flags(strange, "qemuDomainBlockCopy");
-  if (parameters.bandwidth > kSignedMax) return too_many_bytes();
   if (parameters.granularity != 0 && !std::has_single_bit(parameters.granularity))
     return refused("QEMU", "INVALID_ARG", "granularity must be power of 2");
   if (!destination.path.starts_with('/')) return relative_target();
+  if (parameters.bandwidth > kSignedMax) return too_many_bytes();
   return copy(disk_name, {.destination = destination,
                           .speed = parameters.bandwidth,
                           .shallow = (flags & kCopyShallow) != 0,
@@ -169,7 +169,12 @@ CallPrediction DomainModel::copy(const std::string& disk_name, Request request) 
   if (persistent_ && !request.transient_job)
     return refused("QEMU", "OPERATION_INVALID", "domain is not transient");
   request.disk = found;
+  if (!found->hidden.empty()) return no_opinion("QEMU knows more of the chain than libvirt");
   if (found->links.size() == 1) request.shallow = false;
+  if (!request.shallow && !request.destination.backing.empty())
+    return refused(
+        "QEMU", "INVALID_ARG",
+        "backingStore of mirror without VIR_DOMAIN_BLOCK_COPY_SHALLOW doesn't make sense");
 
   const std::optional<std::string> name = name_in_directory(request.destination.path);
   if (!name) return no_opinion("the destination is not plainly beneath the directory");
@@ -242,6 +247,8 @@ std::optional<std::string> DomainModel::without_opinion(const Request& request) 
   constexpr std::uint64_t kMuch = 64U << 20;
   if (request.buf_size > kMuch && request.buf_size <= kSignedMax)
     return "a large buffer may not be had";
+  if (!request.destination.backing.empty())
+    if (auto why = strange_backing(request)) return why;
   if (request.existing == nullptr) return std::nullopt;
   const File& file = *request.existing;
   const bool is_qcow2 = file.layer.format() == Format::qcow2;
@@ -254,10 +261,10 @@ std::optional<std::string> DomainModel::without_opinion(const Request& request) 
   if (request.reuse && request.format == Format::raw && is_qcow2 && file.host_length &&
       sectors(*file.host_length) * 512 == size)
     return "a qcow2 file of just the disk's size would be overwritten as a raw one";
-  return request.follows() && is_qcow2 ? strange_backing(request) : std::nullopt;
+  return request.has_own_chain() && is_qcow2 ? strange_backing(request) : std::nullopt;
 }
 
-// Of a destination that follows its own chain.
+// Of a destination that has a chain of its own.
 std::optional<std::string> DomainModel::strange_backing(const Request& request) const {
   for (const CopyDestination::Layer& layer : request.destination.backing) {
     const auto name = name_in_directory(layer.path);
@@ -265,28 +272,39 @@ std::optional<std::string> DomainModel::strange_backing(const Request& request) 
     if (file == files_.end()) return "the document names a backing file that is not there";
     if (file->second.layer.format() != layer.format)
       return "the document gives a backing file another format";
-    if (*name == request.file) return "the document names the destination as its own backing file";
   }
-  for (const Link& below : beneath_destination(request, 0))
+  const Beneath beneath = beneath_destination(request, 0);
+  std::vector<std::string> files = beneath.hidden;
+  for (const Link& link : beneath.links) files.push_back(link.file);
+  for (const std::string& file : files) {
+    if (file == request.file) return "the destination lies beneath itself";
     for (const Disk& it : disks_)
-      if (below.file == it.links.front().file || (it.job && it.job->destination == below.file))
+      if (file == it.links.front().file || (it.job && it.job->destination == file))
         return "the destination's backing chain has a file that is being written";
+  }
   return std::nullopt;
 }
 
-// What will lie beneath a destination that follows its own chain, numbered from `index` on.  What
-// the document says is believed, whatever the header says.
-std::vector<DomainModel::Link> DomainModel::beneath_destination(const Request& request,
-                                                                unsigned index) const {
-  std::vector<Link> links;
-  for (const CopyDestination::Layer& layer : request.destination.backing)
-    links.push_back({*name_in_directory(layer.path), index++, {}});
-  if (request.destination.terminated) return links;
-  const std::string& last = links.empty() ? request.file : links.back().file;
-  std::vector<Link> rest;
-  append_chain(rest, last, index - 1);
-  links.insert(links.end(), rest.begin() + 1, rest.end());
-  return links;
+// Numbered from `index` on.  What the document says is believed, whatever the header says; where it
+// leaves the end open libvirt does not look, but QEMU does (measured on libvirt 9.0).
+DomainModel::Beneath DomainModel::beneath_destination(const Request& request,
+                                                      unsigned index) const {
+  const CopyDestination& destination = request.destination;
+  Beneath beneath;
+  for (const CopyDestination::Layer& layer : destination.backing)
+    beneath.links.push_back({*name_in_directory(layer.path), index++, {}});
+  if (destination.terminated) return beneath;
+  if (!beneath.links.empty()) {
+    beneath.terminated = false;
+    beneath.hidden = header_chain(files_.at(beneath.links.back().file).backing);
+    return beneath;
+  }
+  // A raw file has no chain, and libvirt leaves the end of it open.
+  beneath.terminated = request.format == Format::qcow2;
+  if (!beneath.terminated) return beneath;
+  append_chain(beneath.links, request.file, index - 1);
+  beneath.links.erase(beneath.links.begin());
+  return beneath;
 }
 
 // A destination that libvirt makes.
@@ -301,7 +319,9 @@ void DomainModel::make_destination(const Request& request) {
             .unchanged = false,
             .may_leak = false};
   if (request.shallow) {
-    file.backing = request.disk->links[1].file;
+    file.backing = request.has_own_chain()
+                       ? *name_in_directory(request.destination.backing.front().path)
+                       : request.disk->links[1].file;
     file.backing_string = path(file.backing);
     file.backing_format = name_of(files_.at(file.backing).layer.format());
   }
@@ -363,9 +383,11 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   if (request.file.empty())
     return refused("QEMU", "SYSTEM_ERROR",
                    "failed to create copy target: No such file or directory");
-  if (request.follows() && request.existing->layer.format() == Format::qcow2) {
+  const bool is_what_it_is_said_to_be =
+      !request.reuse || request.existing->layer.format() == request.format;
+  if (request.has_own_chain() && is_what_it_is_said_to_be) {
     job.beneath = beneath_destination(request, next_index_);
-    next_index_ += static_cast<unsigned>(job.beneath.size());
+    next_index_ += static_cast<unsigned>(job.beneath.links.size());
   }
   if (auto refusal = refuse_to_open(request)) return *std::move(refusal);
 
@@ -392,9 +414,8 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   job.format = request.format;
   job.speed = request.speed;
   job.writes_through = request.writes_through;
-  job.keeps_beneath = request.shallow && !request.reuse;
-  // A raw file has no chain, and libvirt leaves the end of it open.
-  job.terminated = !request.shallow || request.follows();
+  job.keeps_beneath = request.shallow && !request.has_own_chain();
+  job.attached = request.has_own_chain() && !request.reuse;
   disk.job = std::move(job);
   disk.job->run = MirrorRun({.sync = request.shallow ? Sync::top : Sync::full,
                              .layers = 1,

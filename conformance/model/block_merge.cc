@@ -126,6 +126,7 @@ CallPrediction DomainModel::rebase(const std::string& disk_name,
   Disk* it = find(disk_name);
   if (it == nullptr) return disk_not_found(disk_name);
   if (it->job) return busy(it->target, it->job->mirrors());
+  if (!it->hidden.empty()) return no_opinion("QEMU knows more of the chain than libvirt");
   std::size_t below = it->links.size();
   std::string base_name;
   if (base) {
@@ -184,6 +185,7 @@ CallPrediction DomainModel::block_commit(const std::string& disk_name,
   if (!bytes && bandwidth > kMostMebibytes) return too_many_mebibytes();
   Disk* it = find(disk_name);
   if (it == nullptr) return disk_not_found(disk_name);
+  if (!it->hidden.empty()) return no_opinion("QEMU knows more of the chain than libvirt");
 
   Job job;
   job.speed = bytes ? bandwidth : bandwidth << 20;

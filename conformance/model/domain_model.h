@@ -282,6 +282,13 @@ class DomainModel {
     unsigned index = 0;    // N of libvirt-N-format
     std::string relative;  // its name in the header above when that was read, if relative
   };
+  // What lies beneath a destination.
+  struct Beneath {
+    std::vector<Link> links;  // as libvirt knows it, top first
+    bool terminated = true;   // by an explicit <backingStore/>
+    // What QEMU opens beneath the last of them by itself, because nobody has told libvirt.
+    std::vector<std::string> hidden;
+  };
   enum class JobKind : std::uint8_t { copy, pull, commit, active_commit };
   struct Job {
     JobKind kind = JobKind::copy;
@@ -302,14 +309,15 @@ class DomainModel {
     // Of a copy.
     bool writes_through = false;  // the guest's writes go to the destination at once
     bool keeps_beneath = false;   // at a pivot, what lies beneath the disk's image
-    std::vector<Link> beneath;    // else what lies beneath the destination then
-    bool terminated = true;       // and whether that is the end
+    Beneath beneath;              // else what lies beneath the destination then
+    bool attached = false;        // and already does
     unsigned index = 0;           // N of the destination's nodes
   };
   struct Disk {
     std::string target;
     std::vector<Link> links;  // live, top first
     bool terminated = true;
+    std::vector<std::string> hidden;  // as Beneath's
     bool discard_unmap = false;
     std::optional<Job> job;
     JobStatuses statuses;
@@ -358,7 +366,7 @@ class DomainModel {
   std::optional<Refusal> check_destination(const Request& request) const;
   std::optional<std::string> without_opinion(const Request& request) const;
   std::optional<std::string> strange_backing(const Request& request) const;
-  std::vector<Link> beneath_destination(const Request& request, unsigned index) const;
+  Beneath beneath_destination(const Request& request, unsigned index) const;
   CallPrediction start_copy(const Request& request);
   std::optional<CallPrediction> refuse_to_open(const Request& request);
   CallPrediction refuse_locked(const Request& request);

@@ -17,6 +17,11 @@ CallPrediction DomainModel::block_job_abort(const std::string& disk_name, std::u
   if ((flags & kPivot) != 0 && !disk->job->ready)
     return refused("QEMU", "BLOCK_COPY_ACTIVE",
                    fmt::format("block job '{}' not ready for pivot yet", disk->job_id));
+  if ((flags & kPivot) != 0 && disk->job->kind == JobKind::copy && !disk->job->attached &&
+      disk->job->format == Format::raw && !disk->job->beneath.links.empty())
+    return refused("QEMU", "INTERNAL_ERROR",
+                   "unable to execute QEMU command 'transaction': The overlay does not support "
+                   "backing images");
   if (disk->job->ready)
     disk->pass({"waiting", "pending", "concluded", "null"});
   else
@@ -151,12 +156,15 @@ void DomainModel::pivot(Disk& it) {
   const Job job = *it.job;
   end_job(it);
   if (job.kind == JobKind::active_commit) return drop_links(it, job);
-  std::vector<Link> links{{job.destination, job.index, {}}};
-  const auto beneath =
-      job.keeps_beneath ? std::vector<Link>(it.links.begin() + 1, it.links.end()) : job.beneath;
-  links.insert(links.end(), beneath.begin(), beneath.end());
-  if (!job.keeps_beneath) it.terminated = job.terminated;
-  it.links = std::move(links);
+  const Link top{job.destination, job.index, {}};
+  if (job.keeps_beneath) {
+    it.links.front() = top;
+    return;
+  }
+  it.links = job.beneath.links;
+  it.links.insert(it.links.begin(), top);
+  it.terminated = job.beneath.terminated;
+  it.hidden = job.beneath.hidden;
 }
 
 void DomainModel::emit(const Disk& it, JobKind kind, const std::string& status) {

@@ -181,6 +181,7 @@ MirrorRun::MirrorRun(const MirrorOptions& options, const LayerChain& source,
   Layer done = initial_;
   copy(done, source, attached, dirty_);
   merge(current_, done);
+  whole_ = done;
   if (options.sync == Sync::full && size != 0) {
     Layer zeroed = initial_;
     zeroed.assign(0, size, Cell::Zero());
@@ -290,29 +291,43 @@ void MirrorRun::source_changed(const LayerChain& source, const LayerChain& attac
   }
 }
 
-// A dirty granule that is written to may have been copied before, and then holds both, or will be
-// copied whole afterwards.
+// A granule that is dirty may have been copied before.  If it has not, the job leaves it alone
+// where the change covers only a part of it, and copies it later; what is covered is not copied any
+// more.
 void MirrorRun::written_through(const LayerChain& source, const LayerChain& attached,
                                 std::uint64_t offset, std::uint64_t length, const Change& change) {
+  // Whole clusters must come from the source where the backing file is attached only later.
+  if (options_.sync == Sync::top && options_.header_backing && attached.empty())
+    return source_changed(source, attached, offset, length);
   if (synced_) return change(current_, attached, offset, length);
+  // Before READY a release may also leave it to the copying (11.1.3).
+  std::vector<bool> all = dirty_;
+  const std::vector<bool> granules = touched(offset, length);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = all[i] || granules[i];
+  const Layer before = current_;
+  Layer later = initial_;
+  copy(later, source, attached, all);
   const std::uint64_t end = offset + length;
-  for (std::uint64_t at = offset, to = at; at < end; at = to) {
-    const bool is_dirty = dirty_[at / granularity_];
-    while (to < end && dirty_[to / granularity_] == is_dirty)
-      to = std::min(end, sim::align_down(to, granularity_) + granularity_);
-    change(whole_, attached, at, to - at);
-    if (!is_dirty) change(initial_, attached, at, to - at);
-    Layer through = current_;
-    change(through, attached, at, to - at);
-    if (is_dirty)
-      merge(current_, through);
-    else
-      current_ = std::move(through);
+  std::uint64_t from = offset;
+  std::uint64_t to = end;
+  if (from % granularity_ != 0 && dirty_[from / granularity_])
+    from = std::min(end, sim::align_up(from, granularity_));
+  if (to % granularity_ != 0 && dirty_[to / granularity_])
+    to = std::max(from, sim::align_down(to, granularity_));
+  for (std::uint64_t at = sim::align_up(from, granularity_); at + granularity_ <= to;
+       at += granularity_)
+    dirty_[at / granularity_] = false;
+  change(whole_, attached, offset, length);
+  Layer after = current_;
+  change(after, attached, offset, length);
+  if (from < to) {
+    change(initial_, attached, from, to - from);
+    change(current_, attached, from, to - from);
   }
   Layer copied = initial_;
   copy(copied, source, attached, dirty_);
-  merge(current_, copied);
-  merge(whole_, copied);
+  for (const Layer& other : {before, after, copied, later}) merge(current_, other);
+  for (const Layer& other : {copied, later}) merge(whole_, other);
   through_ = true;
 }
 

@@ -99,7 +99,7 @@ class Planner {
     call.flags = action.flags;
     if (action.held) {
       call.bandwidth = 1;
-      call.flags.emplace_back("bandwidth-bytes");
+      if (action.kind != Kind::copy_by_document) call.flags.emplace_back("bandwidth-bytes");
     }
     if (action.kind == Kind::pull) {
       call.api = CallStep::Api::block_pull;
@@ -109,6 +109,13 @@ class Planner {
       call.api = CallStep::Api::block_commit;
       call.base = name_of(action, action.base, disk);
       call.top = name_of(action, action.top, disk);
+    } else if (action.kind == Kind::copy_by_document) {
+      call.api = CallStep::Api::block_copy;
+      call.destination = action.document;
+      call.destination.path = "${dir}/" + action.destination;
+      for (CopyDestination::Layer& layer : call.destination.backing)
+        layer.file = "${dir}/" + layer.file;
+      call.granularity = action.granularity;
     } else {
       call.base = "${dir}/" + action.destination;
       call.flags.insert(call.flags.begin(), "copy");
@@ -120,8 +127,8 @@ class Planner {
     const CallStep call = call_of(action, disk);
     const model::DomainModel before = model_;
     const auto prediction = predict_call(model_, in_directory(call, kModelDirectory));
-    if (call.api != CallStep::Api::block_commit && action.kind != Kind::copy &&
-        meets_known_bugs(disk, before)) {
+    const bool pulls = action.kind == Kind::pull || action.kind == Kind::rebase;
+    if (pulls && meets_known_bugs(disk, before)) {
       model_ = before;
       return;
     }
@@ -257,6 +264,11 @@ class Shrinking {
     if (action.held) propose([&](DomainCase& it) { it.actions[i].held = false; });
     if (action.spelling != PlannedAction::Spelling::path)
       propose([&](DomainCase& it) { it.actions[i].spelling = PlannedAction::Spelling::path; });
+    if (action.granularity != 0) propose([&](DomainCase& it) { it.actions[i].granularity = 0; });
+    if (!action.document.backing.empty())
+      propose([&](DomainCase& it) { it.actions[i].document.backing.pop_back(); });
+    if (action.document.terminated)
+      propose([&](DomainCase& it) { it.actions[i].document.terminated = false; });
     if (action.guest.length > 1) propose([&](DomainCase& it) { it.actions[i].guest.length /= 2; });
   }
   void simplify_image(std::size_t i) {

@@ -16,7 +16,17 @@
 namespace conformance::property {
 
 struct PlannedAction {
-  enum class Kind : unsigned char { pull, rebase, commit, copy, abort, release, guest, check };
+  enum class Kind : unsigned char {
+    pull,
+    rebase,
+    commit,
+    copy,
+    copy_by_document,
+    abort,
+    release,
+    guest,
+    check
+  };
   enum class Spelling : unsigned char { path, name, index };
   Kind kind = Kind::guest;
   unsigned disk = 0;  // the how manieth, counted around
@@ -28,6 +38,9 @@ struct PlannedAction {
   std::vector<std::string> flags;
   bool held = false;        // a bandwidth of 1 byte/s
   std::string destination;  // of a copy: a file's name
+  // Of a copy by document: its format and what lies beneath, whose files are names, too.
+  CopyDestination document;
+  std::uint32_t granularity = 0;
   GuestStep guest;
 };
 
