@@ -13,9 +13,15 @@ DomainResult<std::unique_ptr<Domain>> Domain::start(Hypervisor& hypervisor, File
   std::unique_ptr<Domain> domain(new Domain(hypervisor, files));
   domain->persistent_ = definition.persistent;
   domain->keep_status_ = definition.keep_status;
-  for (const DiskDefinition& disk : definition.disks)
-    if (auto added = domain->add_disk(disk); !added)
-      return std::unexpected(std::move(added).error());
+  domain->name_ = definition.name;
+  domain->locks_ = definition.locks;
+  domain->labels_ = definition.labels;
+  for (const DiskDefinition& disk : definition.disks) {
+    auto added = domain->add_disk(disk);
+    if (added) continue;
+    domain->stopped();
+    return std::unexpected(std::move(added).error());
+  }
   domain->save();
   return domain;
 }
@@ -28,6 +34,8 @@ DomainResult<void> Domain::add_disk(const DiskDefinition& definition) {
   disk.alias = "virtio-disk" + std::to_string(disks_.size() - 1);
   disk.source = *std::move(top);
   number(*disk.source);
+  if (auto taken = take_leases(disk); !taken) return taken;
+  if (auto raised = raise_labels(disk); !raised) return raised;
   if (auto attached = attach_chain(*disk.source, false); !attached) return attached;
   auto plugged = execute(
       "device_add",

@@ -112,6 +112,7 @@ void Domain::save() {
   Element status = Element::named("domstatus");
   status.set("next-index", std::to_string(next_index_));
   set_flag(status, "persistent", persistent_);
+  status.set("name", name_);
   for (const Disk& disk : disks_) {
     Element element = Element::named("disk");
     element.set("target", disk.target).set("alias", disk.alias);
@@ -144,6 +145,7 @@ DomainResult<void> Domain::read_status(const std::string& text) {
   if (!next) return malformed("no next-index");
   next_index_ = *next;
   persistent_ = is_set(*status, "persistent");
+  name_ = text_of(*status, "name");
   for (const Element& element : status->children) {
     if (element.name != "disk") continue;
     Disk& disk = disks_.emplace_back();

@@ -13,6 +13,9 @@
 
 namespace conformance {
 
+class Labels;
+class LockManager;
+
 // virDomainBlockRebaseFlags (libvirt-domain.h); the values are ABI.
 enum BlockRebaseFlag : std::uint32_t {
   kRebaseShallow = 1U << 0,
@@ -65,6 +68,11 @@ struct DomainDefinition {
   // Is given the domain's status, a document, whenever it changes and before anything is done on
   // the strength of it: the last one is what Domain::reconnect() needs.  Null: nobody keeps it.
   std::function<void(const std::string&)> keep_status = {};
+  // A disk holds its leases and labels as "NAME/TARGET".
+  std::string name = "domain";
+  // Null: there is none, as with libvirt 9.0 as it comes.  Both outlive the domain.
+  LockManager* locks = nullptr;
+  Labels* labels = nullptr;
 };
 
 // VIR_DOMAIN_EVENT_ID_BLOCK_JOB and _BLOCK_JOB_2, which libvirt emits together.
