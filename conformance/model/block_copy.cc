@@ -136,6 +136,7 @@ CallPrediction DomainModel::block_rebase(const std::string& disk_name,
     prediction.refusal = std::move(refusal);
     return prediction;
   }
+  if (auto refusal = refuse_leased_copy(request)) return *std::move(refusal);
   if (auto why = without_opinion(request)) return no_opinion(*std::move(why));
   return start_copy(request);
 }
@@ -188,6 +189,16 @@ std::optional<std::string> DomainModel::without_opinion(const Request& request) 
         if (below == disk.links.front().file || (disk.job && disk.job->destination == below))
           return "the destination's backing chain has a file that is being written";
   return std::nullopt;
+}
+
+std::optional<CallPrediction> DomainModel::refuse_leased_copy(const Request& request) const {
+  if (request.file.empty()) return std::nullopt;
+  Job job;
+  job.destination = request.file;
+  job.format = request.format;
+  job.shallow = request.shallow;
+  job.reuse = request.reuse;
+  return refuse_leased(request.disk, job);
 }
 
 // A destination that libvirt makes.

@@ -210,6 +210,9 @@ CallPrediction DomainModel::block_commit(const std::string& disk_name,
   job.base_name = path(it->links[job.base].file);
   if ((flags & kCommitRelative) != 0)
     job.base_name = relative_name(*it, job.first, job.base).value_or(job.base_name);
+  job.kind = job.first == 0 ? JobKind::active_commit : JobKind::commit;
+  job.destination = it->links[job.base].file;
+  if (const auto refusal = refuse_leased(*it, job)) return *refusal;
   return start_commit(*it, job);
 }
 
@@ -247,8 +250,6 @@ CallPrediction DomainModel::start_commit(Disk& it, const Job& wanted) {
   if (job.first == 0 &&
       !std::ranges::all_of(from, [](const Layer* it) { return allocation_is_known(*it); }))
     return no_opinion("what is committed depends on where an interrupted job had come to");
-  job.kind = job.first == 0 ? JobKind::active_commit : JobKind::commit;
-  job.destination = it.links[job.base].file;
   job.format = base.layer.format();
   base.unchanged = false;
   it.job_id = fmt::format("commit-{}-libvirt-{}-format", it.target, it.links[job.first].index);

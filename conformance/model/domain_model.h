@@ -70,6 +70,13 @@ struct CallPrediction {
   bool accepted() const { return !refusal && !unknown; }
 };
 
+// Somebody besides the domain who uses a file.
+struct OtherLease {
+  std::string file;    // name
+  std::string holder;  // not "domain/…", as the domain's disks are called
+  bool exclusive = false;
+};
+
 struct ImageSpec {
   std::string name;
   Format format = Format::qcow2;
@@ -136,6 +143,9 @@ class DomainModel {
   // A disk over an image and what its headers say is below; disks in the order of the domain XML.
   void add_disk(const std::string& target, const std::string& image, bool discard_unmap = false);
 
+  // From now on there is a lock manager, with which others hold these leases for ever.
+  void use_lock_manager(std::vector<OtherLease> others);
+
   // --- libvirt's calls ----------------------------------------------------------------------
   // `base` nothing is NULL; bandwidth as the flags say.
   CallPrediction block_rebase(const std::string& disk, const std::optional<std::string>& base,
@@ -173,6 +183,9 @@ class DomainModel {
   // What a file shows by its headers, opened cold.
   View cold_view(const std::string& file) const;
   ChainExpectation chain(const std::string& disk) const;
+  // The files that the disk holds a lease of, and whether exclusively.
+  using HeldLeases = std::map<std::string, bool>;
+  HeldLeases leases(const std::string& disk) const;
   std::optional<MirrorExpectation> mirror(const std::string& disk) const;
   // Every file of the directory, by name; a file that is not here must not exist.
   std::vector<FileExpectation> files() const;
@@ -254,9 +267,13 @@ class DomainModel {
   LayerChain layers_of(const std::vector<std::string>& files) const;
   bool opened(const std::string& file) const;
   std::optional<Refusal> check_destination(const Request& request) const;
+  std::optional<CallPrediction> refuse_leased_copy(const Request& request) const;
   std::optional<std::string> without_opinion(const Request& request) const;
   CallPrediction start_copy(const Request& request);
   CallPrediction refuse_locked(const Request& request);
+  HeldLeases leases_of(const Disk& disk, const Job* job) const;
+  // With a lock manager that has others in the way of this job.
+  std::optional<CallPrediction> refuse_leased(const Disk& disk, const Job& job) const;
   static std::string new_job_id(const Disk& disk);
   Layer created(const Request& request) const;
   // The links of an image and what its headers say is below, numbered from `index` on.
@@ -288,6 +305,7 @@ class DomainModel {
   std::string directory_;
   std::map<std::string, File> files_;
   std::vector<Disk> disks_;
+  std::optional<std::vector<OtherLease>> others_;  // nothing: there is no lock manager
   std::vector<ExpectedEvent> events_;
   unsigned next_index_ = 1;
 };

@@ -10,6 +10,7 @@
 
 #include "conformance/check/files.h"
 #include "conformance/domain/domain.h"
+#include "conformance/domain/watch_for_test.h"
 #include "conformance/inspect/inspector.h"
 #include "conformance/model/domain_model.h"
 #include "conformance/run/describe.h"
@@ -148,13 +149,14 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
   void SetUp() override {
     session_ = *target_.open({});
     ASSERT_TRUE(make_images(images(), *session_));
+    watch_ = std::make_unique<testing::Watch>(session_->hypervisor(), session_->files());
   }
   std::string path(const std::string& file) { return session_->files().directory() + "/" + file; }
 
   // The flow with a client that dies; true if it came to its end before.
   bool run(const Flow& flow, unsigned commands, bool is_executed) {
-    Mortal mortal(session_->hypervisor(), commands, is_executed);
-    DomainDefinition definition{.disks = {{"vda", path("snap2"), "qcow2"}}, .keep_status = {}};
+    Mortal mortal(watch_->order, commands, is_executed);
+    DomainDefinition definition = watch_->over({.disks = {{"vda", path("snap2"), "qcow2"}}});
     definition.keep_status = [this](const std::string& status) { status_ = status; };
     auto started = Domain::start(mortal, session_->files(), definition);
     if (!started) return false;
@@ -209,6 +211,7 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
   // Nothing is left over, and the domain can go on.
   void check_domain(Domain& domain) {
     check_guest(domain);
+    watch_->expect_only_the_chain(domain);
     std::multiset<std::string> expected;
     for (const ChainLink& link : (*domain.chain("vda")).links)
       for (int node = 0; node < 2; ++node) expected.insert(link.path);
@@ -218,10 +221,13 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
     ASSERT_TRUE(domain.block_pull("vda", 0, 0));
     EXPECT_TRUE(wait_for(domain, "COMPLETED"));
     check_guest(domain);
+    watch_->expect_only_the_chain(domain);
+    watch_->expect_order();
   }
 
   SimTarget target_ = testing::simulator();
   std::unique_ptr<Session> session_;
+  std::unique_ptr<testing::Watch> watch_;
   std::string status_;
 };
 
@@ -239,8 +245,9 @@ TEST_P(Restart, GoesOnWhereverTheClientWasCutOff) {
       done = run(flow, commands, is_executed) && done;
       if (status_.empty()) continue;  // it was never running
       ++deaths;
-      auto domain = Domain::reconnect(session_->hypervisor(), session_->files(), status_,
-                                      [this](const std::string& status) { status_ = status; });
+      auto domain = Domain::reconnect(
+          watch_->order, session_->files(), status_,
+          [this](const std::string& status) { status_ = status; }, &watch_->locks, &watch_->order);
       ASSERT_TRUE(domain) << text_of(domain.error()) << status_;
       finish(**domain);
       check_domain(**domain);

@@ -28,6 +28,8 @@ inline constexpr std::array<std::string_view, 5> kBlockCommitFlags = {
 // The API calls, as scenario files spell them; the order is CallStep::Api's.
 inline constexpr std::array<std::string_view, 5> kApiNames = {
     "blockRebase", "blockJobAbort", "blockJobSetSpeed", "blockPull", "blockCommit"};
+// How others hold an image's lease; the order is LeaseMode's.
+inline constexpr std::array<std::string_view, 2> kLeaseModes = {"shared", "exclusive"};
 // The guest's operations; the order is GuestStep::Operation's.
 inline constexpr std::array<std::string_view, 5> kGuestOperations = {"write", "zero", "discard",
                                                                      "flush", "read"};

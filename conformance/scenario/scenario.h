@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "conformance/target/domain_error.h"
+#include "conformance/target/leases.h"
 #include "sim/base/json.h"
 
 namespace conformance {
@@ -43,6 +44,14 @@ struct Disk {
   std::string target;  // "vda"
   std::string source;  // name of the active image
   friend bool operator==(const Disk&, const Disk&) = default;
+};
+
+// Somebody besides the domain who uses an image file, as long as the scenario lasts.
+struct OtherLease {
+  std::string file;    // its name beneath ${dir}; it need not exist
+  std::string holder;  // "pool"
+  LeaseMode mode = LeaseMode::shared;
+  friend bool operator==(const OtherLease&, const OtherLease&) = default;
 };
 
 // What a call must answer.
@@ -138,6 +147,8 @@ struct Scenario {
   std::string because;        // its source: where the rule is written
   std::vector<Image> images;  // backing images before those that use them
   std::vector<Disk> disks;
+  // Given, even if empty: there is a lock manager, which libvirt 9.0 has not as it comes.
+  std::optional<std::vector<OtherLease>> leases = {};
   std::vector<Step> steps;
   std::string since;  // the first release that it is for; empty: all
   FileComparison files = FileComparison::bytes;
