@@ -115,6 +115,19 @@ std::vector<Flow> flows() {
          return domain.block_rebase("vda", directory + "/base", 0, 0) &&
                 wait_for(domain, "COMPLETED");
        }},
+      // Held by its speed until it is aborted.
+      {"pull, abort",
+       [](Domain& domain, const std::string&) {
+         return domain.block_pull("vda", 1, kPullBandwidthBytes) &&
+                domain.block_job_abort("vda", 0);
+       }},
+      {"commit, delete, abort",
+       [](Domain& domain, const std::string& directory) {
+         return domain.block_commit("vda", std::nullopt, directory + "/snap1", 1,
+                                    kCommitDelete | kCommitBandwidthBytes) &&
+                domain.block_job_abort("vda", 0);
+       }},
+      {"reused shallow copy, abort", copy(kRebaseReuseExt | kRebaseShallow, "over", 0)},
       {"a copy, then a commit",
        [](Domain& domain, const std::string& directory) {
          return domain.block_rebase("vda", directory + "/copy", 0, kRebaseCopy | kRebaseShallow) &&
@@ -165,7 +178,8 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
     return done;
   }
 
-  // Everything comes to its end: a job that is or becomes ready is pivoted.
+  // Everything comes to its end: a job that is or becomes ready is pivoted, and one that its speed
+  // holds is let go.
   void finish(Domain& domain) {
     for (int turns = 0; turns < 10; ++turns) {
       while (true) {
@@ -176,6 +190,10 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
       const auto info = domain.block_job_info("vda", 0);
       ASSERT_TRUE(info);
       if (!*info) return;
+      if ((*info)->type == "PULL" || (*info)->type == "COMMIT") {
+        ASSERT_TRUE(domain.block_job_set_speed("vda", 0, 0));
+        continue;
+      }
       const auto pivoted = domain.block_job_abort("vda", kAbortPivot);
       ASSERT_TRUE(pivoted) << (*info)->type << ": " << text_of(pivoted.error());
     }
