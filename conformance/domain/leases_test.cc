@@ -385,5 +385,22 @@ TEST(Reconnect, TakesWhatTheLockManagerHasLost) {
   EXPECT_EQ(on.labels(), kChainLabels);
 }
 
+// A client that died when a call's leases and labels were there and its status was not kept yet.
+TEST(Reconnect, GivesBackWhatNoJobNeeds) {
+  Fixture on;
+  ASSERT_EQ(outcome_of(on.start()), "ok");
+  on.domain.reset();
+  Leases more = kChainLeases;
+  more[path("base")] = more[path("bare")] = exclusive;
+  on.hold("domain/vda", more);
+  for (const char* file : {"base", "bare"})
+    ASSERT_TRUE(on.watch.order.set("domain/vda", path(file), Label::read_write).ok());
+  on.domain = *Domain::reconnect(on.watch.order, on.files, on.status, nullptr, &on.watch.locks,
+                                 &on.watch.order);
+  EXPECT_EQ(on.held(), kChainLeases);
+  EXPECT_EQ(on.labels(), kChainLabels);
+  on.watch.expect_order();
+}
+
 }  // namespace
 }  // namespace conformance
