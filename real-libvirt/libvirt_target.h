@@ -39,6 +39,9 @@ class LibvirtTarget final : public conformance::Target {
   std::string needs_a_domain() const override {
     return "libvirt starts no machine for QMP alone, and adds disks as it likes";
   }
+  std::string has_no_lock_manager() const override {
+    return "libvirt asks lock daemons only that are configured and started outside of it";
+  }
   // A session must end before the next is opened, and before the target ends.
   Outcome<std::unique_ptr<conformance::Session>> open(
       const conformance::SessionOptions& options) override;

@@ -77,8 +77,10 @@ DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
   if (started) return {};
   if (is_target_failure(started.error())) return started;
   // libvirt unlinks what it created or was given empty.
-  if (!request.reuse && disk.job) static_cast<void>(files_.remove(request.path).ok());
+  const bool is_removed = !request.reuse && disk.job;
   disk.job.reset();
+  give_back(disk);
+  if (is_removed) static_cast<void>(files_.remove(request.path).ok());
   save();
   return started;
 }
@@ -97,6 +99,7 @@ DomainResult<void> Domain::check_destination(const Disk& disk, const CopyRequest
 }
 
 DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
+  const unsigned first_index = next_index_;
   auto mirror = std::make_unique<Source>();
   mirror->path = request.path;
   mirror->format = request.format;
@@ -109,6 +112,11 @@ DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
   job.reuse = request.reuse;
   job.mirror = std::move(mirror);
   disk.job = std::move(job);
+  if (auto taken = take_leases(disk); !taken) {
+    disk.job.reset();
+    next_index_ = first_index;
+    return taken;
+  }
   save();
   auto begun = begin_copy(disk, request);
   if (!begun) return begun;
@@ -146,6 +154,7 @@ DomainResult<void> Domain::begin_copy(Disk& disk, const CopyRequest& request) {
       return errors::cannot_create(created.error().desc);
     }
   }
+  if (auto raised = raise_labels(disk); !raised) return raised;
   auto opened = request.reuse ? open_image(mirror) : create_image(disk, request, mirror);
   if (!opened) return opened;
   Json arguments = {{"job-id", disk.job->id},         {"device", disk.source->format_node()},

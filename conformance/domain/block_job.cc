@@ -248,6 +248,7 @@ DomainResult<void> Domain::clear_away(Disk& disk) {
                                   : disk.last_end.failed ? "FAILED"
                                                          : "COMPLETED";
   disk.job.reset();
+  give_back(disk);
   save();
   emit(disk, type, status);
   return {};
@@ -322,6 +323,7 @@ DomainResult<void> Domain::drop_images(Disk& disk) {
   *link = std::move(*rest);
   if (job.base == nullptr) disk.source->backing = Backing::terminated;
   if (!job.removes) return {};
+  give_back(disk);
   for (const std::string& path : paths) static_cast<void>(files_.remove(path).ok());
   return {};
 }

@@ -15,8 +15,13 @@ DomainResult<std::unique_ptr<Domain>> Domain::start(Hypervisor& hypervisor, File
   domain->keep_status_ = definition.keep_status;
   domain->restart_ = definition.restart;
   domain->now_ = definition.now;
-  if (auto added = domain->add_disks(definition.disks); !added)
+  domain->name_ = definition.name;
+  domain->locks_ = definition.locks;
+  domain->labels_ = definition.labels;
+  if (auto added = domain->add_disks(definition.disks); !added) {
+    domain->stopped();
     return std::unexpected(std::move(added).error());
+  }
   domain->save();
   return domain;
 }
@@ -42,6 +47,8 @@ DomainResult<void> Domain::add_disks(const std::vector<DiskDefinition>& definiti
 }
 
 DomainResult<void> Domain::plug(Disk& disk) {
+  if (auto taken = take_leases(disk); !taken) return taken;
+  if (auto raised = raise_labels(disk); !raised) return raised;
   if (auto attached = attach_chain(*disk.source, false); !attached) return attached;
   auto plugged = execute(
       "device_add",

@@ -15,6 +15,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,6 +29,8 @@
 #include "conformance/target/domain_api.h"
 #include "conformance/target/files.h"
 #include "conformance/target/hypervisor.h"
+#include "conformance/target/labels.h"
+#include "conformance/target/leases.h"
 
 namespace conformance {
 
@@ -45,7 +48,7 @@ class Domain final : public DomainApi {
  public:
   // Reads each disk's chain from the images' headers, adds its nodes from the bottom up, and plugs
   // one virtio-blk-pci device per disk into a machine that has none.  Both ports outlive the
-  // domain.
+  // domain.  Where that fails, the hypervisor is of no use any more, and holds no leases.
   static DomainResult<std::unique_ptr<Domain>> start(Hypervisor& hypervisor, Files& files,
                                                      const DomainDefinition& definition);
 
@@ -55,7 +58,11 @@ class Domain final : public DomainApi {
   // XML/XML_ERROR.  Old events of the hypervisor are dropped: query-jobs tells.
   static DomainResult<std::unique_ptr<Domain>> reconnect(
       Hypervisor& hypervisor, Files& files, const std::string& status,
-      std::function<void(const std::string&)> keep_status = nullptr);
+      std::function<void(const std::string&)> keep_status = nullptr, LockManager* locks = nullptr,
+      Labels* labels = nullptr);
+
+  // The hypervisor has ended: gives back all leases and labels.
+  void stopped();
 
   DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
                                   std::uint64_t bandwidth, std::uint32_t flags) override;
@@ -230,7 +237,10 @@ class Domain final : public DomainApi {
   // `nodes`: query-named-block-nodes' answer.
   DomainResult<void> open_overlay(Disk& disk, const Json& nodes);
   DomainResult<void> drop_overlay(Disk& disk);
-  static void install_overlay(Disk& disk);
+  void install_overlay(Disk& disk);
+  // snapshot_revert.cc
+  // Whether nobody else's leases are in the way of these disks in place of ours.
+  DomainResult<void> check_leases_of(const std::vector<DiskDefinition>& disks) const;
   // snapshot_delete.cc
   DomainResult<std::vector<Merge>> plan_merges(const Snapshot& snapshot);
   DomainResult<void> check_delete(const Snapshot& snapshot, std::uint32_t flags) const;
@@ -287,11 +297,32 @@ class Domain final : public DomainApi {
   DomainResult<void> end_snapshot();
   DomainResult<void> resume(Disk& disk, const Json& jobs);
   DomainResult<void> undo_start(Disk& disk);
+  // leases.cc
+  // What a file has to be for a chain and its job.
+  struct Need {
+    LeaseMode lease = LeaseMode::shared;
+    Label label = Label::read_only;
+  };
+  using Needs = std::map<std::string, Need>;  // by path
+  static Needs needs_of(const Disk& disk);
+  std::string holder(const Disk& disk) const { return name_ + "/" + disk.target; }
+  // To be called when the disk's job is there and nothing was done for it yet: takes or raises the
+  // leases that it needs, all or none.  Those that it no longer needs stay.
+  DomainResult<void> take_leases(const Disk& disk);
+  // The same with the labels, when all files are there and QEMU has been told nothing.
+  DomainResult<void> raise_labels(const Disk& disk);
+  // When QEMU has let go, and before a file is removed: what is not needed is given back, and what
+  // was raised is lowered.
+  void give_back(const Disk& disk);
+  void give_back_to(const std::string& holder, const Needs& needs);
 
   Hypervisor& hypervisor_;
   Files& files_;
   bool persistent_ = false;
   bool running_ = false;  // the guest's processors
+  std::string name_;
+  LockManager* locks_ = nullptr;
+  Labels* labels_ = nullptr;
   std::function<void(const std::string&)> keep_status_;
   std::function<Outcome<void>()> restart_;
   std::function<std::int64_t()> now_;

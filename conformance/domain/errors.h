@@ -179,6 +179,18 @@ inline Failure chain_too_deep(const std::string& path) {
               "backing store for " + path + " is self-referential or too deeply nested");
 }
 
+// The code and the text of libvirt's own lock daemon (virlockspace.c; the text as libvirt 9.0's
+// library holds it), which does not know the holder's name.
+inline Failure leased(const std::string& path, const std::string& holder) {
+  return make("LOCKSPACE", "RESOURCE_BUSY",
+              "Lockspace resource '" + path + "' is locked by '" + holder + "'");
+}
+// `reason`: strerror's text.
+inline Failure cannot_label(const std::string& path, const std::string& reason) {
+  return make("SECURITY", "SYSTEM_ERROR",
+              "unable to set security context on '" + path + "': " + reason);
+}
+
 // Ours: what this version leaves out.
 inline Failure not_in_this_version(std::string what) {
   return make("UNDERSTUDY", "NOT_IN_THIS_VERSION", std::move(what) + " is not in this version");

@@ -23,11 +23,17 @@ std::string status_of(const Json& jobs, const std::string& id) {
 
 DomainResult<std::unique_ptr<Domain>> Domain::reconnect(
     Hypervisor& hypervisor, Files& files, const std::string& status,
-    std::function<void(const std::string&)> keep_status) {
+    std::function<void(const std::string&)> keep_status, LockManager* locks, Labels* labels) {
   std::unique_ptr<Domain> domain(new Domain(hypervisor, files));
   domain->keep_status_ = std::move(keep_status);
+  domain->locks_ = locks;
+  domain->labels_ = labels;
   if (auto read = domain->read_status(status); !read)
     return std::unexpected(std::move(read).error());
+  // Labels of what QEMU has open are on the files; a lock manager may have lost its leases.
+  for (const Disk& disk : domain->disks_)
+    if (auto taken = domain->take_leases(disk); !taken)
+      return std::unexpected(std::move(taken).error());
   // A new connection is told nothing of what was before.
   for (;;) {
     auto event = hypervisor.poll_event();
@@ -45,6 +51,7 @@ DomainResult<std::unique_ptr<Domain>> Domain::reconnect(
     if (auto resumed = domain->resume(disk, *jobs); !resumed)
       return std::unexpected(std::move(resumed).error());
   }
+  for (const Disk& disk : domain->disks_) domain->give_back(disk);
   domain->save();
   return domain;
 }
@@ -156,11 +163,12 @@ DomainResult<void> Domain::resume(Disk& disk, const Json& jobs) {
 
 // The call that was to begin it never came to that.
 DomainResult<void> Domain::undo_start(Disk& disk) {
-  if (disk.job->kind == JobKind::copy) {
+  if (disk.job->kind == JobKind::copy)
     if (auto gone = detach_chain(*disk.job->mirror); !gone) return gone;
-    if (!disk.job->reuse) static_cast<void>(files_.remove(disk.job->mirror->path).ok());
-  }
-  disk.job.reset();
+  const Job job = *std::exchange(disk.job, std::nullopt);
+  give_back(disk);
+  if (job.kind == JobKind::copy && !job.reuse)
+    static_cast<void>(files_.remove(job.mirror->path).ok());
   return {};
 }
 

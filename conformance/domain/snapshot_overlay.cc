@@ -16,16 +16,20 @@ DomainResult<void> Domain::make_overlays(const Snapshot& snapshot, std::uint32_t
   DomainResult<void> made;
   for (Disk& disk : disks_) {
     const SnapshotDiskRecord& plan = *snapshot.disk(disk.target);
-    if (plan.mode != SnapshotMode::external) continue;
+    if (plan.mode != SnapshotMode::external || !made) continue;
     disks.push_back(&disk);
     disk.overlay = std::make_unique<Source>();
     disk.overlay->path = plan.path;
     disk.overlay->format = plan.format;
-    number(*disk.overlay);
-    disk.overlay_is_new = !reuse;
-    save();
-    made = open_overlay(disk, *nodes);
+    disk.overlay_is_new = false;
+    made = take_leases(disk);
+  }
+  for (Disk* disk : disks) {
     if (!made) break;
+    number(*disk->overlay);
+    disk->overlay_is_new = !reuse;
+    save();
+    made = open_overlay(*disk, *nodes);
   }
   Json actions = Json::array();
   for (const Disk* disk : disks)
@@ -55,12 +59,14 @@ DomainResult<void> Domain::open_overlay(Disk& disk, const Json& nodes) {
       disk.overlay_is_new = false;  // there is nothing to remove
       return errors::cannot_create_overlay(overlay.path, created.error().desc);
     }
+    if (auto raised = raise_labels(disk); !raised) return raised;
     auto sizes = sizes_in(nodes, *disk.source);
     if (!sizes) return std::unexpected(std::move(sizes).error());
     auto created = create_qcow2(*disk.source, *sizes, disk.source.get(), overlay);
     if (!created) return created;
-  } else if (auto storage = attach_storage(overlay); !storage) {
-    return storage;
+  } else {
+    if (auto raised = raise_labels(disk); !raised) return raised;
+    if (auto storage = attach_storage(overlay); !storage) return storage;
   }
   auto opened = attach_format(overlay, nullptr, false);
   // libvirt forgets the storage node of an image that it was given and that is of another format
@@ -72,8 +78,9 @@ DomainResult<void> Domain::open_overlay(Disk& disk, const Json& nodes) {
 
 DomainResult<void> Domain::drop_overlay(Disk& disk) {
   if (auto gone = detach(*disk.overlay); !gone) return gone;
-  if (disk.overlay_is_new) static_cast<void>(files_.remove(disk.overlay->path).ok());
-  disk.overlay.reset();
+  const std::unique_ptr<Source> overlay = std::move(disk.overlay);
+  give_back(disk);
+  if (disk.overlay_is_new) static_cast<void>(files_.remove(overlay->path).ok());
   return {};
 }
 
@@ -81,6 +88,7 @@ void Domain::install_overlay(Disk& disk) {
   disk.overlay->backing = Backing::known;
   disk.overlay->beneath = std::move(disk.source);
   disk.source = std::move(disk.overlay);
+  give_back(disk);
 }
 
 }  // namespace conformance

@@ -4,10 +4,30 @@
 #include <algorithm>
 #include <utility>
 
+#include "conformance/domain/chain.h"
 #include "conformance/domain/domain.h"
 #include "conformance/domain/snapshot_errors.h"
 
 namespace conformance {
+
+DomainResult<void> Domain::check_leases_of(const std::vector<DiskDefinition>& disks) const {
+  if (locks_ == nullptr) return {};
+  LockManager tried = *locks_;
+  for (const Disk& disk : disks_)
+    static_cast<void>(tried.hold(holder(disk), {}).has_value());  // fewer never conflict
+  for (const DiskDefinition& definition : disks) {
+    auto top = read_chain(files_, definition.path, definition.format);
+    if (!top) return std::unexpected(std::move(top).error());
+    Disk disk;
+    disk.target = definition.target;
+    disk.source = *std::move(top);
+    Leases leases;
+    for (const auto& [path, need] : needs_of(disk)) leases[path] = need.lease;
+    if (const auto conflict = tried.hold(holder(disk), leases))
+      return errors::leased(conflict->file, conflict->holder);
+  }
+  return {};
+}
 
 DomainResult<void> Domain::snapshot_revert(const std::string& name, std::uint32_t flags) {
   constexpr std::uint32_t kSupported = kSnapshotRevertRunning | kSnapshotRevertPaused |
@@ -33,6 +53,8 @@ DomainResult<void> Domain::snapshot_revert(const std::string& name, std::uint32_
     const ChainLink& source = snapshot->sources.at(disk.target);
     disks.push_back({disk.target, source.path, source.format});
   }
+  if (auto free = check_leases_of(disks); !free) return free;
+  stopped();
   if (auto started = restart_(); !started) return std::unexpected(std::move(started).error());
   disks_.clear();
   running_ = false;

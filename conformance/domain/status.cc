@@ -163,6 +163,7 @@ void Domain::save() {
   status.set("next-index", std::to_string(next_index_));
   set_flag(status, "persistent", persistent_);
   set_flag(status, "running", running_);
+  status.set("name", name_);
   for (const Disk& disk : disks_) {
     Element element = Element::named("disk");
     element.set("target", disk.target).set("alias", disk.alias);
@@ -208,6 +209,7 @@ DomainResult<void> Domain::read_status(const std::string& text) {
   next_index_ = *next;
   persistent_ = is_set(*status, "persistent");
   running_ = is_set(*status, "running");
+  name_ = text_of(*status, "name");
   for (const Element& element : status->children) {
     if (element.name != "snapshot" && element.name != "new-snapshot") continue;
     auto snapshot = read_snapshot(element);

@@ -195,6 +195,7 @@ CallPrediction DomainModel::copy(const std::string& disk_name, Request request) 
     prediction.refusal = std::move(refusal);
     return prediction;
   }
+  if (auto refusal = refuse_leased_copy(request)) return *std::move(refusal);
   if (auto why = without_opinion(request)) return no_opinion(*std::move(why));
   return start_copy(request);
 }
@@ -307,6 +308,22 @@ DomainModel::Beneath DomainModel::beneath_destination(const Request& request,
   return beneath;
 }
 
+// The destination is what it is said to be.
+bool DomainModel::has_chain_of_its_own(const Request& request) {
+  return request.has_own_chain() &&
+         (!request.reuse || request.existing->layer.format() == request.format);
+}
+
+std::optional<CallPrediction> DomainModel::refuse_leased_copy(const Request& request) const {
+  if (!others_ || request.file.empty()) return std::nullopt;
+  Job job;
+  job.destination = request.file;
+  job.format = request.format;
+  if (has_chain_of_its_own(request) && !strange_backing(request))
+    job.beneath = beneath_destination(request, 0);
+  return refuse_leased(*request.disk, job);
+}
+
 // A destination that libvirt makes.
 void DomainModel::make_destination(const Request& request) {
   const Layer& top = files_.at(request.disk->links.front().file).layer;
@@ -383,9 +400,7 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   if (request.file.empty())
     return refused("QEMU", "SYSTEM_ERROR",
                    "failed to create copy target: No such file or directory");
-  const bool is_what_it_is_said_to_be =
-      !request.reuse || request.existing->layer.format() == request.format;
-  if (request.has_own_chain() && is_what_it_is_said_to_be) {
+  if (has_chain_of_its_own(request)) {
     job.beneath = beneath_destination(request, next_index_);
     next_index_ += static_cast<unsigned>(job.beneath.links.size());
   }

@@ -212,6 +212,9 @@ CallPrediction DomainModel::block_commit(const std::string& disk_name,
   job.base_name = path(it->links[job.base].file);
   if ((flags & kCommitRelative) != 0)
     job.base_name = relative_name(*it, job.first, job.base).value_or(job.base_name);
+  job.kind = job.first == 0 ? JobKind::active_commit : JobKind::commit;
+  job.destination = it->links[job.base].file;
+  if (const auto refusal = refuse_leased(*it, job)) return *refusal;
   return start_commit(*it, job);
 }
 

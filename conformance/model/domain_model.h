@@ -141,6 +141,13 @@ struct CallPrediction {
   bool accepted() const { return !refusal && !unknown; }
 };
 
+// Somebody besides the domain who uses a file.
+struct OtherLease {
+  std::string file;    // name
+  std::string holder;  // not "domain/…", as the domain's disks are called
+  bool exclusive = false;
+};
+
 struct ImageSpec {
   std::string name;
   Format format = Format::qcow2;
@@ -211,6 +218,9 @@ class DomainModel {
   // The domain has a definition that outlives it.
   void set_persistent() { persistent_ = true; }
 
+  // From now on there is a lock manager, with which others hold these leases for ever.
+  void use_lock_manager(std::vector<OtherLease> others);
+
   // --- libvirt's calls ----------------------------------------------------------------------
   // `base` nothing is NULL; bandwidth as the flags say.
   CallPrediction block_rebase(const std::string& disk, const std::optional<std::string>& base,
@@ -253,6 +263,9 @@ class DomainModel {
   // What a file shows by its headers, opened cold.
   View cold_view(const std::string& file) const;
   ChainExpectation chain(const std::string& disk) const;
+  // The files that the disk holds a lease of, and whether exclusively.
+  using HeldLeases = std::map<std::string, bool>;
+  HeldLeases leases(const std::string& disk) const;
   std::optional<MirrorExpectation> mirror(const std::string& disk) const;
   // Every file of the directory, by name; a file that is not here must not exist.
   std::vector<FileExpectation> files() const;
@@ -364,6 +377,8 @@ class DomainModel {
   CallPrediction copy(const std::string& disk, Request request);
   std::optional<std::string> name_in_directory(const std::string& path) const;
   std::optional<Refusal> check_destination(const Request& request) const;
+  static bool has_chain_of_its_own(const Request& request);
+  std::optional<CallPrediction> refuse_leased_copy(const Request& request) const;
   std::optional<std::string> without_opinion(const Request& request) const;
   std::optional<std::string> strange_backing(const Request& request) const;
   Beneath beneath_destination(const Request& request, unsigned index) const;
@@ -371,6 +386,9 @@ class DomainModel {
   std::optional<CallPrediction> refuse_to_open(const Request& request);
   CallPrediction refuse_locked(const Request& request);
   void make_destination(const Request& request);
+  HeldLeases leases_of(const Disk& disk, const Job* job) const;
+  // With a lock manager that has others in the way of this job.
+  std::optional<CallPrediction> refuse_leased(const Disk& disk, const Job& job) const;
   static std::string new_job_id(const Disk& disk);
   // The links of an image and what its headers say is below, numbered from `index` on.
   void append_chain(std::vector<Link>& links, const std::string& image, unsigned index) const;
@@ -416,6 +434,7 @@ class DomainModel {
   bool persistent_ = false;
   std::map<std::string, File> files_;
   std::vector<Disk> disks_;
+  std::optional<std::vector<OtherLease>> others_;  // nothing: there is no lock manager
   std::vector<ExpectedEvent> events_;
   unsigned next_index_ = 1;
   std::map<std::string, Snapshot> snapshots_;

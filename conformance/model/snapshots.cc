@@ -222,6 +222,12 @@ std::optional<CallPrediction> DomainModel::make_overlays(const Snapshot& plan, b
         file->second.layer.size() != active.size())
       return no_opinion("an overlay of another size");
   }
+  for (const Disk& it : disks_) {
+    if (plan.disks.at(it.target).mode != SnapshotMode::external) continue;
+    Job job;
+    job.destination = plan.disks.at(it.target).overlay;
+    if (auto refusal = refuse_leased(it, job)) return refusal;
+  }
   const unsigned first = next_index_;
   for (const std::string& overlay : overlays) {
     ++next_index_;
@@ -357,6 +363,16 @@ std::optional<CallPrediction> DomainModel::plan_merges(const std::string& name,
     }
     if (auto why = strange_commit(it, at, at + 1)) return no_opinion(*std::move(why));
     merges.push_back({&it, at});
+    Job job;
+    job.kind = JobKind::commit;
+    job.first = at;
+    job.base = at + 1;
+    job.removes = true;
+    job.destination = it.links[at + 1].file;
+    if (auto refusal = refuse_leased(it, job)) {
+      if (merges.size() == 1) return refusal;
+      return no_opinion("a later disk's images are leased to others");
+    }
   }
   return std::nullopt;
 }
@@ -428,6 +444,17 @@ CallPrediction DomainModel::snapshot_revert(const std::string& name, std::uint32
   for (const auto& [target, of_disk] : snapshot.disks)
     if (!files_.contains(of_disk.source) || !files_.at(of_disk.source).snapshots.contains(name))
       return no_opinion("the snapshot's image is gone");
+  if (others_) {
+    DomainModel then = *this;
+    then.others_.reset();
+    static_cast<void>(then.snapshot_revert(name, flags).accepted());
+    then.others_ = others_;
+    for (const Disk& it : then.disks_) {
+      Job nothing;
+      nothing.kind = JobKind::pull;
+      if (auto refusal = then.refuse_leased(it, nothing)) return *refusal;
+    }
+  }
   // All is read anew: chains by their headers, numbers from the start.
   const std::vector<Disk> before = std::exchange(disks_, {});
   for (const Disk& it : before) {

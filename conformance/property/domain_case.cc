@@ -215,6 +215,7 @@ class Shrinking {
     remove_actions();
     remove_disks();
     remove_images();
+    remove_leases();
     for (std::size_t i = 0; i < from_.actions.size(); ++i) simplify(i);
     for (std::size_t i = 0; i < from_.images.size(); ++i) simplify_image(i);
     return std::move(found_);
@@ -256,6 +257,12 @@ class Shrinking {
           if (image.backing == name) image.backing = below;
       });
     }
+  }
+  void remove_leases() {
+    if (!from_.leases) return;
+    propose([](DomainCase& it) { it.leases.reset(); });
+    for (std::size_t i = 0; i < from_.leases->size(); ++i)
+      propose([&](DomainCase& it) { erase(*it.leases, i); });
   }
   void simplify(std::size_t i) {
     const PlannedAction& action = from_.actions[i];
@@ -299,6 +306,7 @@ PlannedScenario to_scenario(const DomainCase& drawn) {
   scenario.images = drawn.images;
   for (std::size_t i = 0; i < drawn.actives.size(); ++i)
     scenario.disks.push_back({target_of(i), drawn.actives[i]});
+  scenario.leases = drawn.leases;
   Planner(drawn, scenario).plan();
   if (scenario.steps.empty()) planned.unknown = "no step is left";
   return planned;

@@ -7,6 +7,7 @@
 
 #include <rapidcheck/Gen.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,13 +49,14 @@ struct DomainCase {
   std::vector<Image> images;         // backing images before those that use them
   std::vector<std::string> actives;  // the images of vda, vdb, …
   std::vector<PlannedAction> actions;
+  std::optional<std::vector<OtherLease>> leases = {};
 };
 
 // The id is "explore/domain".
 PlannedScenario to_scenario(const DomainCase& drawn);
 
 // Up to three disks over chains of one to five images, sometimes with images in common; up to ten
-// actions.
+// actions; half of them with a lock manager, and others who read an image.
 rc::Gen<DomainCase> domain_cases();
 
 // All ways to take one thing away or to make it plainer.

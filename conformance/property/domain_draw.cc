@@ -20,6 +20,7 @@ class DomainDrawing : Drawing {
     for (std::uint64_t disks = 1 + (one_in(3) ? rng_.below(3) : 0); disks > 0; --disks)
       draw_chain();
     for (std::uint64_t actions = 1 + rng_.below(9); actions > 0; --actions) draw_action();
+    if (one_in(2)) draw_leases();
     return std::move(drawn_);
   }
 
@@ -50,6 +51,18 @@ class DomainDrawing : Drawing {
       drawn_.images.push_back(std::move(image));
     }
     drawn_.actives.push_back(below);
+  }
+
+  // Others may read what is no disk's own, and have any file that is not there yet.
+  void draw_leases() {
+    drawn_.leases.emplace();
+    if (one_in(2)) return;
+    const std::string& image = drawn_.images[rng_.below(drawn_.images.size())].name;
+    if (std::ranges::count(drawn_.actives, image) == 0)
+      drawn_.leases->push_back({image, "pool", LeaseMode::shared});
+    if (one_in(4))
+      drawn_.leases->push_back(
+          {"copy" + std::to_string(rng_.below(5)), "pool", LeaseMode::exclusive});
   }
 
   template <std::size_t n>

@@ -33,6 +33,11 @@ void describe(const Scenario& scenario, const HostLength& host_length, model::Do
   }
   for (const Disk& disk : scenario.disks) model.add_disk(disk.target, file_of(disk.source));
   if (scenario.persistent) model.set_persistent();
+  if (!scenario.leases) return;
+  std::vector<model::OtherLease> others;
+  for (const OtherLease& lease : *scenario.leases)
+    others.push_back({lease.file, lease.holder, lease.mode == LeaseMode::exclusive});
+  model.use_lock_manager(std::move(others));
 }
 
 std::uint32_t bits_of(const CallStep& call) {

@@ -15,6 +15,7 @@
 #include "conformance/run/members.h"
 #include "conformance/run/snapshot_xml.h"
 #include "conformance/run/transcript.h"
+#include "conformance/run/watched_leases.h"
 #include "sim/base/text.h"
 
 namespace conformance {
@@ -78,6 +79,11 @@ class Execution {
       definition.disks.push_back({disk.target, directory_ + "/" + image.file,
                                   image.format == Image::Format::raw ? "raw" : "qcow2"});
     }
+    if (scenario_.leases) {
+      leases_.emplace(*scenario_.leases, hypervisor_, session_.files());
+      definition.locks = &leases_->locks();
+      definition.labels = &leases_->order();
+    }
     auto domain = start(definition);
     if (!domain) return failed("starting the domain", domain.error());
     domain_ = *std::move(domain);
@@ -91,7 +97,7 @@ class Execution {
     }
     DomainDefinition ours = definition;
     ours.restart = [this] { return session_.restart(); };
-    return Domain::start(hypervisor_, session_.files(), ours);
+    return Domain::start(leases_ ? leases_->order() : hypervisor_, session_.files(), ours);
   }
 
   // --- what went wrong ---------------------------------------------------------------------------
@@ -449,6 +455,8 @@ class Execution {
             check::statuses_of(result_.transcript, job, options_.switched_off), statuses, job));
     }
     check_snapshots(stated);
+    if (leases_)
+      for (const Disk& disk : scenario_.disks) add(leases_->compare(disk.target, model_));
     add(check::compare_events(events_, model_.events()));
     add(check::compare_files(session_.files(), model_.files(), before_));
   }
@@ -552,6 +560,7 @@ class Execution {
   Executed result_;
   RecordingHypervisor hypervisor_;
   model::DomainModel model_;
+  std::optional<WatchedLeases> leases_;            // nothing: no lock manager
   std::map<std::string, model::Durable> durable_;  // by disk
   unsigned faults_to_come_ = 0;                    // injected and not met yet, as far as is known
   std::unique_ptr<DomainApi> domain_;
@@ -574,6 +583,11 @@ Executed execute(const Scenario& scenario, Target& target, const ExecutionOption
   if (scenario.is_transcript() && !target.needs_a_domain().empty()) {
     Executed skipped;
     skipped.skipped = target.needs_a_domain();
+    return skipped;
+  }
+  if (scenario.leases && !target.has_no_lock_manager().empty()) {
+    Executed skipped;
+    skipped.skipped = target.has_no_lock_manager();
     return skipped;
   }
   SessionOptions how = options.session;

@@ -193,6 +193,48 @@ TEST(Load, ABlockCopyThatMeansNothing) {
               HasSubstr("no such member for blockPull"));
 }
 
+TEST(Load, LeasesOfOthers) {
+  const std::string before =
+      R"({"title": "t", "because": "b", "images": {"base": {"format": "raw", "size": "1M"},
+          "top": {"format": "qcow2", "size": "1M", "backing": "base"}},
+          "disks": [{"target": "vda", "source": "top"}], "steps": [{"check": "vda"}])";
+  const auto load_leases = [&](const std::string& leases) { return load(before + leases + "}"); };
+  EXPECT_FALSE(load_leases("")->scenarios[0].leases);
+  EXPECT_EQ(load_leases(R"(, "leases": [])")->scenarios[0].leases, std::vector<OtherLease>());
+  const auto loaded = load_leases(
+      R"(, "leases": [{"file": "base", "holder": "pool", "mode": "shared"},
+                      {"file": "copy", "holder": "pool", "mode": "exclusive"}])");
+  ASSERT_TRUE(loaded) << to_string(loaded.error());
+  const std::vector<OtherLease> leases = {{"base", "pool", LeaseMode::shared},
+                                          {"copy", "pool", LeaseMode::exclusive}};
+  EXPECT_EQ(loaded->scenarios[0].leases, leases);
+  const auto again = load(to_json_text(loaded->scenarios[0]));
+  ASSERT_TRUE(again) << to_string(again.error());
+  EXPECT_EQ(again->scenarios[0].leases, leases);
+  EXPECT_EQ(load(to_json_text(load_leases(R"(, "leases": [])")->scenarios[0]))->scenarios[0].leases,
+            std::vector<OtherLease>());
+
+  const auto place_of = [&](const std::string& leases_text) {
+    const auto refused = load_leases(R"(, "leases": [)" + leases_text + "]");
+    return refused ? "" : refused.error().place;
+  };
+  const auto lease = [](const char* file, const char* holder, const char* mode) {
+    return std::string(R"({"file": ")") + file + R"(", "holder": ")" + holder + R"(", "mode": ")" +
+           mode + R"("})";
+  };
+  EXPECT_EQ(place_of(lease("a/b", "pool", "shared")), "/leases/0/file");
+  EXPECT_EQ(place_of(lease("base", "", "shared")), "/leases/0/holder");
+  EXPECT_EQ(place_of(lease("base", "domain/vda", "shared")), "/leases/0/holder");
+  EXPECT_EQ(place_of(lease("base", "pool", "both")), "/leases/0/mode");
+  // The domain could not start.
+  EXPECT_EQ(place_of(lease("base", "pool", "exclusive")), "/leases/0");
+  EXPECT_EQ(place_of(lease("top", "pool", "shared")), "/leases/0");
+  EXPECT_EQ(place_of(lease("x", "a", "shared") + "," + lease("x", "b", "exclusive")), "/leases/1");
+  EXPECT_EQ(place_of(lease("x", "a", "shared") + "," + lease("x", "a", "shared")), "/leases/1");
+  EXPECT_EQ(load(R"({"title": "t", "because": "b", "leases": [], "steps": []})").error().place,
+            "/leases");
+}
+
 TEST(Load, WritesOneLineForEachPiece) {
   const auto loaded = load(with_steps(R"({"wait": "ready", "disk": "vda"})"));
   ASSERT_TRUE(loaded) << to_string(loaded.error());

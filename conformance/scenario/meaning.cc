@@ -106,6 +106,7 @@ class Meaning {
     for (const Image& image : scenario_.images) check_image(image);
     check_files();
     check_disks();
+    check_leases();
     for (const Step& step : scenario_.steps)
       std::visit([&](const auto& action) { check_step(action, step.place); }, step.action);
   }
@@ -128,6 +129,8 @@ class Meaning {
   void check_image(const Image& image);
   void check_files();
   void check_disks();
+  void check_leases();
+  bool is_in_the_way(const OtherLease& lease) const;
   void check_disk_name(const std::string& target, const std::string& place);
   void check_snapshot(const SnapshotDocument& snapshot, const std::string& place);
   void check_destination(const CopyDestination& destination, const std::string& place);
@@ -201,6 +204,42 @@ void Meaning::check_disks() {
     else if (!sim::is_aligned(source->size, kSector))
       report(member(draft_.images.at(source->name).place, "size"),
              "a multiple of 512 for an image that a disk uses");
+  }
+}
+
+// The lease would keep the domain from its start.
+bool Meaning::is_in_the_way(const OtherLease& lease) const {
+  for (const Disk& disk : scenario_.disks) {
+    const Image* top = image(disk.source);
+    for (const Image* used = top; used != nullptr; used = image(used->backing))
+      if (used->file == lease.file && (used == top || lease.mode == LeaseMode::exclusive))
+        return true;
+  }
+  return false;
+}
+
+void Meaning::check_leases() {
+  if (!scenario_.leases) return;
+  if (scenario_.disks.empty())
+    report("/leases", "no leases without a disk", "only a domain asks the lock manager");
+  for (std::size_t i = 0; i < scenario_.leases->size(); ++i) {
+    const OtherLease& lease = (*scenario_.leases)[i];
+    const std::string& place = (*draft_.leases)[i].place;
+    if (!is_file_name(lease.file))
+      report(member(place, "file"), "the name of a file in ${dir}",
+             fmt::format("found \"{}\"", lease.file));
+    if (lease.holder.empty() || lease.holder.starts_with("domain/"))
+      report(member(place, "holder"), "a name that no disk of the domain has (\"domain/vda\")");
+    for (std::size_t j = 0; j < i; ++j)
+      if (const OtherLease& before = (*scenario_.leases)[j];
+          before.file == lease.file &&
+          (before.holder == lease.holder || before.mode == LeaseMode::exclusive ||
+           lease.mode == LeaseMode::exclusive))
+        report(place, "a lease that goes with the others of this file",
+               "each holder has one, and an exclusive one is alone");
+    if (is_in_the_way(lease))
+      report(place, "a lease that lets the domain start",
+             "others cannot hold its active images at all, nor its backing images exclusively");
   }
 }
 

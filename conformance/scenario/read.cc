@@ -502,6 +502,12 @@ Scenario read_draft(const Draft& draft, FirstError& error) {
     const Object disk(placed.value, placed.place, error);
     scenario.disks.push_back({disk.text("target"), disk.text("source")});
   }
+  if (draft.leases) scenario.leases.emplace();
+  for (const Placed& placed : draft.leases.value_or(std::vector<Placed>())) {
+    const Object lease(placed.value, placed.place, error);
+    scenario.leases->push_back({lease.text("file"), lease.text("holder"),
+                                static_cast<LeaseMode>(lease.one_of("mode", kLeaseModes))});
+  }
   for (const Placed& placed : draft.steps) scenario.steps.push_back(read_step(placed, error));
   return scenario;
 }

@@ -44,6 +44,8 @@ inline constexpr std::array<std::string_view, 9> kApiNames = {
     "blockCopy",   "snapshotCreateXML", "snapshotDelete",   "snapshotRevert"};
 // The formats of images; the order is Image::Format's.
 inline constexpr std::array<std::string_view, 2> kImageFormats = {"raw", "qcow2"};
+// How others hold an image's lease; the order is LeaseMode's.
+inline constexpr std::array<std::string_view, 2> kLeaseModes = {"shared", "exclusive"};
 // The guest's operations; the order is GuestStep::Operation's.
 inline constexpr std::array<std::string_view, 5> kGuestOperations = {"write", "zero", "discard",
                                                                      "flush", "read"};

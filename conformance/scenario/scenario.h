@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "conformance/target/domain_error.h"
+#include "conformance/target/leases.h"
 #include "sim/base/json.h"
 
 namespace conformance {
@@ -44,6 +45,14 @@ struct Disk {
   std::string target;  // "vda"
   std::string source;  // name of the active image
   friend bool operator==(const Disk&, const Disk&) = default;
+};
+
+// Somebody besides the domain who uses an image file, as long as the scenario lasts.
+struct OtherLease {
+  std::string file;    // its name beneath ${dir}; it need not exist
+  std::string holder;  // "pool"
+  LeaseMode mode = LeaseMode::shared;
+  friend bool operator==(const OtherLease&, const OtherLease&) = default;
 };
 
 // What a call must answer.
@@ -185,6 +194,8 @@ struct Scenario {
   std::vector<Image> images;  // backing images before those that use them
   std::vector<Disk> disks;
   bool persistent = false;  // the domain has a definition that outlives it
+  // Given, even if empty: there is a lock manager, which libvirt 9.0 has not as it comes.
+  std::optional<std::vector<OtherLease>> leases = {};
   std::vector<Step> steps;
   std::string since;  // the first release that it is for; empty: all
   FileComparison files = FileComparison::bytes;

@@ -216,6 +216,14 @@ std::string to_json_text(const Scenario& scenario) {
   const auto steps = lines_of(scenario.steps, [](const Step& step) {
     return one_line(std::visit([](const auto& action) { return step_json(action); }, step.action));
   });
+  const auto leases =
+      lines_of(scenario.leases.value_or(std::vector<OtherLease>()), [](const OtherLease& lease) {
+        Ordered json;
+        json["file"] = lease.file;
+        json["holder"] = lease.holder;
+        json["mode"] = kLeaseModes[static_cast<std::size_t>(lease.mode)];
+        return one_line(json);
+      });
   std::string ending;
   if (scenario.persistent) ending += ",\n  \"persistent\": true";
   if (!scenario.since.empty()) ending += fmt::format(",\n  \"since\": \"{}\"", scenario.since);
@@ -224,9 +232,11 @@ std::string to_json_text(const Scenario& scenario) {
                           scenario.files == FileComparison::content ? "content" : "none");
   return fmt::format(
       "{{\n  \"title\": {},\n  \"because\": {},\n  \"images\": {{{}}},\n  \"disks\": [{}],\n"
-      "  \"steps\": [{}]{}\n}}\n",
+      "{}  \"steps\": [{}]{}\n}}\n",
       Ordered(scenario.title).dump(), Ordered(scenario.because).dump(), joined(images),
-      joined(disks), joined(steps), ending);
+      joined(disks),
+      scenario.leases ? fmt::format("  \"leases\": [{}],\n", joined(leases)) : std::string(),
+      joined(steps), ending);
 }
 
 }  // namespace conformance

@@ -13,6 +13,9 @@
 
 namespace conformance {
 
+class Labels;
+class LockManager;
+
 // virDomainBlockRebaseFlags (libvirt-domain.h); the values are ABI.
 enum BlockRebaseFlag : std::uint32_t {
   kRebaseShallow = 1U << 0,
@@ -111,6 +114,11 @@ struct DomainDefinition {
   // The time of the host, in seconds since 1970: the name of a snapshot that was given none.
   // Null: 0.
   std::function<std::int64_t()> now = {};
+  // A disk holds its leases and labels as "NAME/TARGET".
+  std::string name = "domain";
+  // Null: there is none, as with libvirt 9.0 as it comes.  Both outlive the domain.
+  LockManager* locks = nullptr;
+  Labels* labels = nullptr;
 };
 
 // One snapshot of a domain's tree.
