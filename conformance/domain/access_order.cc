@@ -66,8 +66,9 @@ void AccessOrder::after(const std::string& command, const Json& arguments, const
   } else if (command == "transaction") {
     for (const Json& action : reply::member(arguments, "actions")) {
       const Json& data = reply::member(action, "data");
-      if (reply::is(action, "type", "blockdev-snapshot"))
-        nodes_[reply::text(data, "overlay")].backing = reply::text(data, "node");
+      if (!reply::is(action, "type", "blockdev-snapshot")) continue;
+      nodes_[reply::text(data, "overlay")].backing = reply::text(data, "node");
+      nodes_[reply::text(data, "node")].needs = Label::read_only;
     }
   }
 }

@@ -294,7 +294,7 @@ class ObligingHypervisor final : public Hypervisor {
     const std::string id = arguments["job-id"];
     events_.push_back({"JOB_STATUS_CHANGE", job_event(id, "running")});
     if (held) return;
-    if (!arguments["auto-finalize"].get<bool>())
+    if (!arguments.value("auto-finalize", true))
       events_.push_back({"JOB_STATUS_CHANGE", job_event(id, "pending")});
     else if (arguments.value("top-node", Json()) == arguments["device"])
       events_.push_back({"JOB_STATUS_CHANGE", job_event(id, "ready")});

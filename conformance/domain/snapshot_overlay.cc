@@ -21,6 +21,7 @@ DomainResult<void> Domain::make_overlays(const Snapshot& snapshot, std::uint32_t
     disk.overlay = std::make_unique<Source>();
     disk.overlay->path = plan.path;
     disk.overlay->format = plan.format;
+    disk.overlay->backing = Backing::terminated;  // until it is active
     disk.overlay_is_new = false;
     made = take_leases(disk);
   }

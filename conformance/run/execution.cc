@@ -97,7 +97,8 @@ class Execution {
     }
     DomainDefinition ours = definition;
     ours.restart = [this] { return session_.restart(); };
-    return Domain::start(leases_ ? leases_->order() : hypervisor_, session_.files(), ours);
+    Hypervisor& hypervisor = leases_ ? static_cast<Hypervisor&>(leases_->order()) : hypervisor_;
+    return Domain::start(hypervisor, session_.files(), ours);
   }
 
   // --- what went wrong ---------------------------------------------------------------------------
