@@ -94,7 +94,26 @@ std::vector<Flow> flows() {
              wait_for(domain, "COMPLETED");
     };
   };
+  const auto by_document = [](std::uint32_t flags, const char* file, std::uint32_t end) {
+    return [=](Domain& domain, const std::string& directory) {
+      return domain.block_copy(
+                 "vda",
+                 "<disk type='file'><driver type='qcow2'/><source file='" + directory + "/" + file +
+                     "'/><backingStore type='file'><format type='qcow2'/>"
+                     "<source file='" +
+                     directory +
+                     "/snap1'/><backingStore type='file'><format type='qcow2'/>"
+                     "<source file='" +
+                     directory + "/base'/><backingStore/></backingStore></backingStore></disk>",
+                 {}, kCopyShallow | flags) &&
+             wait_for(domain, "READY") && domain.block_job_abort("vda", end);
+    };
+  };
   return {
+      {"shallow copy over a chain of its own, pivot", by_document(0, "copy", kAbortPivot)},
+      {"shallow copy over a chain of its own, abort", by_document(0, "copy", 0)},
+      {"reused copy over a chain of its own, pivot",
+       by_document(kCopyReuseExt, "over", kAbortPivot)},
       {"full copy, pivot", copy(0, "copy", kAbortPivot)},
       {"shallow copy, pivot", copy(kRebaseShallow, "copy", kAbortPivot)},
       {"raw copy, pivot", copy(kRebaseCopyRaw, "copy", kAbortPivot)},
