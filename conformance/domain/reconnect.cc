@@ -40,12 +40,12 @@ DomainResult<std::unique_ptr<Domain>> Domain::reconnect(
     if (!event) return std::unexpected(std::move(event).error());
     if (!*event) break;
   }
-  if (auto undone = domain->end_snapshot(); !undone)
-    return std::unexpected(std::move(undone).error());
   auto jobs = domain->execute("query-jobs", nullptr);
   if (!jobs) return std::unexpected(std::move(jobs).error());
   if (auto ended = domain->end_create_jobs(*jobs); !ended)
     return std::unexpected(std::move(ended).error());
+  if (auto undone = domain->end_snapshot(); !undone)
+    return std::unexpected(std::move(undone).error());
   for (Disk& disk : domain->disks_) {
     if (!disk.job) continue;
     if (auto resumed = domain->resume(disk, *jobs); !resumed)

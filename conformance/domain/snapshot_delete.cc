@@ -85,10 +85,14 @@ DomainResult<void> Domain::delete_images(const std::string& name) {
     snapshots_.set_merging(name);
     return merge_overlays(*merges);
   }
+  // A client that was cut off may have come so far.
+  const bool again = std::ranges::any_of(snapshot.disks, &SnapshotDiskRecord::merging);
+  snapshots_.set_merging(name);
+  save();
   auto said = execute("human-monitor-command", {{"command-line", "delvm \"" + name + "\""}});
   if (!said) return std::unexpected(std::move(said).error());
   const std::string text = said->is_string() ? said->get<std::string>() : std::string();
-  if (!text.empty()) return errors::delete_failed(text);
+  if (!text.empty() && !again) return errors::delete_failed(text);
   return {};
 }
 

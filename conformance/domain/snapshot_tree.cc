@@ -83,7 +83,7 @@ void SnapshotTree::put(Snapshot snapshot) {
 
 void SnapshotTree::set_merging(const std::string& name) {
   for (SnapshotDiskRecord& disk : std::ranges::find(snapshots_, name, &Snapshot::name)->disks)
-    disk.merging = disk.mode == SnapshotMode::external;
+    disk.merging = disk.mode == SnapshotMode::external || disk.mode == SnapshotMode::internal;
 }
 
 void SnapshotTree::discard(const std::string& name) {

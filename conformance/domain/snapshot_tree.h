@@ -22,7 +22,7 @@ struct SnapshotDiskRecord {
   SnapshotMode mode = SnapshotMode::none;
   std::string path = {};    // of an external one: the overlay that the snapshot made active
   std::string format = {};  // of the overlay
-  bool merging = false;     // a deletion has begun to commit the overlay
+  bool merging = false;     // a deletion has begun: to commit the overlay, to take it out
   friend bool operator==(const SnapshotDiskRecord&, const SnapshotDiskRecord&) = default;
 };
 
@@ -63,7 +63,7 @@ class SnapshotTree {
   // The same, or the description of that name becomes this one, in its place among its siblings.
   void put(Snapshot snapshot);
   void set_current(const std::string& name) { current_ = name; }  // "": none
-  // Of all its external disks.
+  // Of all its disks that have an image of it.
   void set_merging(const std::string& name);
   // The description goes: its children become its parent's, which becomes the current one if it
   // was.  In the descriptions of external descendants what its overlay was is what was beneath it,

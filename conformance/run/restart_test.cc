@@ -109,7 +109,35 @@ std::vector<Flow> flows() {
              wait_for(domain, "READY") && domain.block_job_abort("vda", end);
     };
   };
+  const auto create = [](Domain& domain, const char* name, std::uint32_t flags) {
+    return domain
+        .snapshot_create_xml(
+            "<domainsnapshot><name>" + std::string(name) + "</name></domainsnapshot>", flags)
+        .has_value();
+  };
+  // Snapshots s1 to s3, and one of them deleted.
+  const auto snapshots = [create](std::uint32_t flags, const char* deleted) {
+    return [=](Domain& domain, const std::string&) {
+      return create(domain, "s1", flags) && create(domain, "s2", flags) &&
+             create(domain, "s3", flags) &&
+             (deleted == nullptr || domain.snapshot_delete(deleted, 0));
+    };
+  };
   return {
+      {"snapshots", snapshots(kSnapshotDiskOnly, nullptr)},
+      {"snapshots, first deleted", snapshots(kSnapshotDiskOnly, "s1")},
+      {"snapshots, last deleted", snapshots(kSnapshotDiskOnly, "s3")},
+      {"internal snapshots, one deleted", snapshots(0, "s2")},
+      {"snapshot of a reused image",
+       [](Domain& domain, const std::string& directory) {
+         return domain
+             .snapshot_create_xml(
+                 "<domainsnapshot><name>s1</name><disks><disk name='vda'><source "
+                 "file='" +
+                     directory + "/fits'/></disk></disks></domainsnapshot>",
+                 kSnapshotDiskOnly | kSnapshotReuseExt)
+             .has_value();
+       }},
       {"shallow copy over a chain of its own, pivot", by_document(0, "copy", kAbortPivot)},
       {"shallow copy over a chain of its own, abort", by_document(0, "copy", 0)},
       {"reused copy over a chain of its own, pivot",
@@ -167,7 +195,8 @@ const Scenario& images() {
       "snap2": {"format": "qcow2", "size": "256k", "backing": "snap1",
                 "writes": [{"write": 3, "at": "100k", "length": "8k"}]},
       "bare": {"format": "qcow2", "size": "256k"},
-      "over": {"format": "qcow2", "size": "256k", "backing": "snap1"}
+      "over": {"format": "qcow2", "size": "256k", "backing": "snap1"},
+      "fits": {"format": "qcow2", "size": "256k", "backing": "snap2"}
     },
     "disks": [{"target": "vda", "source": "snap2"}],
     "steps": [{"check": "vda"}]
@@ -245,8 +274,39 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
       ADD_FAILURE() << found.expected << " but " << found.actual << " at " << found.place;
   }
 
+  // A deletion that was cut off can be had again.  Then each overlay of the chain is a snapshot's,
+  // and each snapshot's overlay is there.
+  void check_snapshots(Domain& domain) {
+    std::vector<std::string> begun;
+    for (const Snapshot* snapshot : domain.snapshot_tree().all())
+      for (const SnapshotDiskRecord& disk : snapshot->disks)
+        if (disk.merging) begun.push_back(snapshot->name);
+    for (const std::string& name : begun) {
+      const auto deleted = domain.snapshot_delete(name, 0);
+      ASSERT_TRUE(deleted) << text_of(deleted.error());
+    }
+    std::set<std::string> overlays, of_snapshots, internal, in_image;
+    const Chain chain = *domain.chain("vda");
+    for (const ChainLink& link : chain.links)
+      if (link.path.contains(".s") || link.path.ends_with("/fits")) overlays.insert(link.path);
+    for (const Snapshot* snapshot : domain.snapshot_tree().all())
+      for (const SnapshotDiskRecord& disk : snapshot->disks)
+        (disk.path.empty() ? internal : of_snapshots)
+            .insert(disk.path.empty() ? snapshot->name : disk.path);
+    if (!of_snapshots.empty() || chain.links.front().path.contains(".s"))
+      EXPECT_EQ(of_snapshots, overlays);
+    inspect::Inspector inspector(session_->files());
+    for (const ChainLink& link : chain.links)
+      for (const inspect::InternalSnapshot& kept :
+           (*inspector.layer(link.path, link.format))->snapshots)
+        in_image.insert(kept.name);
+    EXPECT_EQ(internal, in_image);
+  }
+
   // Nothing is left over, and the domain can go on.
   void check_domain(Domain& domain) {
+    check_snapshots(domain);
+    if (HasFatalFailure()) return;
     check_guest(domain);
     watch_->expect_only_the_chain(domain);
     std::multiset<std::string> expected;

@@ -44,6 +44,19 @@ Task<Result<Json>> job_cancel(Context& context, Json arguments) {
   co_return co_await answer_when_awake(context, job, job->cancel(true));
 }
 
+// It is answered when the job has ended (measured on 7.2: "concluded" comes first).
+Task<Result<Json>> job_finalize(Context& context, Json arguments) {
+  CO_TRY(const JobPtr job, find_job(context, arguments["id"].get<std::string>()));
+  CO_TRY_OK(co_await job->finalize());
+  co_return Json::object();
+}
+
+Task<Result<Json>> block_job_finalize(Context& context, Json arguments) {
+  CO_TRY(const JobPtr job, find_block_job(context, arguments["id"].get<std::string>()));
+  CO_TRY_OK(co_await job->finalize());
+  co_return Json::object();
+}
+
 // block-job-VERB { device } or { id }
 template <auto verb>
 Task<Result<Json>> block_job_verb(Context& context, Json arguments) {
@@ -117,14 +130,14 @@ constexpr std::array kCommands = {
     Command{"block-job-change", block_job_change},
     Command{"block-job-complete", block_job_verb<&Job::complete>},
     Command{"block-job-dismiss", block_job_verb<&Job::dismiss>},
-    Command{"block-job-finalize", block_job_verb<&Job::finalize>},
+    Command{"block-job-finalize", block_job_finalize},
     Command{"block-job-pause", block_job_verb<&Job::pause>},
     Command{"block-job-resume", block_job_verb<&Job::resume>},
     Command{"block-job-set-speed", block_job_set_speed},
     Command{"job-cancel", job_cancel},
     Command{"job-complete", job_verb<&Job::complete>},
     Command{"job-dismiss", job_verb<&Job::dismiss>},
-    Command{"job-finalize", job_verb<&Job::finalize>},
+    Command{"job-finalize", job_finalize},
     Command{"job-pause", job_verb<&Job::pause>},
     Command{"job-resume", job_verb<&Job::resume>},
     Command{"query-block-jobs", query_block_jobs},

@@ -220,10 +220,10 @@ Result<> Job::cancel(bool force) {
   return ok();
 }
 
-Result<> Job::finalize() {
-  TRY_OK(accept(Verb::finalize));
-  world_.scheduler.spawn(finish(shared_from_this()));
-  return ok();
+Task<Result<>> Job::finalize() {
+  CO_TRY_OK(accept(Verb::finalize));
+  co_await finish(shared_from_this());
+  co_return ok();
 }
 
 Result<> Job::dismiss() {

@@ -102,7 +102,7 @@ class Job : public std::enable_shared_from_this<Job> {
   Result<> pause();
   Result<> resume();
   Result<> complete();
-  Result<> finalize();
+  Task<Result<>> finalize();  // returns when all of its transaction have ended
   Result<> dismiss();
   Result<> set_speed(std::int64_t bytes_per_second);
   // block-job-change; `copy_mode` is QAPI's MirrorCopyMode.
