@@ -29,6 +29,11 @@ class AccessOrder final : public Hypervisor, public Labels {
         locks_(locks),
         holders_(std::move(holders)) {}
 
+  // The hypervisor was started anew: it has nothing open.
+  void restarted() {
+    nodes_.clear();
+    commits_.clear();
+  }
   // What was done too early or too late, one sentence each.
   const std::vector<std::string>& complaints() const { return complaints_; }
 

@@ -54,8 +54,8 @@ DomainResult<void> Domain::snapshot_revert(const std::string& name, std::uint32_
     disks.push_back({disk.target, source.path, source.format});
   }
   if (auto free = check_leases_of(disks); !free) return free;
-  stopped();
   if (auto started = restart_(); !started) return std::unexpected(std::move(started).error());
+  stopped();
   disks_.clear();
   running_ = false;
   if (auto added = add_disks(disks); !added) return added;

@@ -279,6 +279,9 @@ std::optional<std::string> DomainModel::strange_backing(const Request& request) 
   for (const Link& link : beneath.links) files.push_back(link.file);
   for (const std::string& file : files) {
     if (file == request.file) return "the destination lies beneath itself";
+    // An active commit that was aborted leaves its base open for writing.
+    if (opened(file) && !files_.at(file).unchanged)
+      return "the destination's backing chain has a file that a job has written to";
     for (const Disk& it : disks_)
       if (file == it.links.front().file || (it.job && it.job->destination == file))
         return "the destination's backing chain has a file that is being written";

@@ -252,6 +252,7 @@ std::optional<CallPrediction> DomainModel::make_overlays(const Snapshot& plan, b
       files_.insert_or_assign(of_disk.overlay, std::move(file));
     }
     it.links.insert(it.links.begin(), {of_disk.overlay, index++, {}});
+    wake_others(it);
   }
   return std::nullopt;
 }

@@ -41,6 +41,10 @@ class Planner {
         model_.course(disk) == model::Course::limited && action.kind != Kind::release)
       return;
     switch (action.kind) {
+      case Kind::snapshot:
+      case Kind::delete_snapshot:
+      case Kind::revert:
+        return perform_on_snapshot(action);
       case Kind::guest:
         return perform_guest(action.guest, disk);
       case Kind::check: {
@@ -71,6 +75,36 @@ class Planner {
     }
     tell(model_, step);
     add(std::move(step));
+  }
+
+  CallStep snapshot_call_of(const PlannedAction& action) const {
+    CallStep call;
+    call.name = action.snapshot;
+    call.flags = action.flags;
+    call.api = action.kind == Kind::snapshot          ? CallStep::Api::snapshot_create
+               : action.kind == Kind::delete_snapshot ? CallStep::Api::snapshot_delete
+                                                      : CallStep::Api::snapshot_revert;
+    for (std::size_t i = 0; i < std::min(action.modes.size(), drawn_.actives.size()); ++i) {
+      if (action.modes[i].empty()) continue;
+      if (!call.snapshot.disks) call.snapshot.disks.emplace();
+      call.snapshot.disks->push_back({target_of(i), action.modes[i], {}, {}});
+    }
+    return call;
+  }
+
+  void perform_on_snapshot(const PlannedAction& action) {
+    for (std::size_t i = 0; i < drawn_.actives.size(); ++i) {
+      const std::string disk = target_of(i);
+      if (model_.has_job(disk) && !model_.ready(disk) &&
+          model_.course(disk) == model::Course::limited)
+        return;
+    }
+    const CallStep call = snapshot_call_of(action);
+    const model::DomainModel before = model_;
+    if (predict_call(model_, in_directory(call, kModelDirectory)).unknown)
+      model_ = before;
+    else
+      add(call);
   }
 
   // The name of a place in the live chain as the action spells it.
@@ -269,6 +303,9 @@ class Shrinking {
     for (std::size_t k = 0; k < action.flags.size(); ++k)
       propose([&](DomainCase& it) { erase(it.actions[i].flags, k); });
     if (action.held) propose([&](DomainCase& it) { it.actions[i].held = false; });
+    for (std::size_t k = 0; k < action.modes.size(); ++k)
+      if (!action.modes[k].empty())
+        propose([&](DomainCase& it) { it.actions[i].modes[k].clear(); });
     if (action.spelling != PlannedAction::Spelling::path)
       propose([&](DomainCase& it) { it.actions[i].spelling = PlannedAction::Spelling::path; });
     if (action.granularity != 0) propose([&](DomainCase& it) { it.actions[i].granularity = 0; });

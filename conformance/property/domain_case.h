@@ -25,6 +25,9 @@ struct PlannedAction {
     copy_by_document,
     abort,
     release,
+    snapshot,
+    delete_snapshot,
+    revert,
     guest,
     check
   };
@@ -42,6 +45,8 @@ struct PlannedAction {
   // Of a copy by document: its format and what lies beneath, whose files are names, too.
   CopyDestination document;
   std::uint32_t granularity = 0;
+  std::string snapshot;            // its name
+  std::vector<std::string> modes;  // of a snapshot, of each disk; empty: the disk is not named
   GuestStep guest;
 };
 
@@ -56,7 +61,7 @@ struct DomainCase {
 PlannedScenario to_scenario(const DomainCase& drawn);
 
 // Up to three disks over chains of one to five images, sometimes with images in common; up to ten
-// actions; half of them with a lock manager, and others who read an image.
+// actions, snapshots among them; half of them with a lock manager, and others who read an image.
 rc::Gen<DomainCase> domain_cases();
 
 // All ways to take one thing away or to make it plainer.

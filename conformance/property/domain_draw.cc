@@ -87,6 +87,12 @@ class DomainDrawing : Drawing {
                                           Kind::abort,
                                           Kind::abort,
                                           Kind::release,
+                                          Kind::snapshot,
+                                          Kind::snapshot,
+                                          Kind::snapshot,
+                                          Kind::delete_snapshot,
+                                          Kind::delete_snapshot,
+                                          Kind::revert,
                                           Kind::guest,
                                           Kind::guest,
                                           Kind::guest,
@@ -113,6 +119,17 @@ class DomainDrawing : Drawing {
       case Kind::copy_by_document:
         draw_copy_by_document(action);
         break;
+      case Kind::snapshot:
+        draw_snapshot(action);
+        break;
+      case Kind::delete_snapshot:
+        action.snapshot = snapshot_name();
+        action.flags = some_of(std::array{"children", "metadata-only", "children-only"}, 6);
+        break;
+      case Kind::revert:
+        action.snapshot = snapshot_name();
+        action.flags = some_of(std::array{"paused", "force"}, 6);
+        break;
       case Kind::abort:
         action.flags = some_of(std::array{"pivot"}, 2);
         if (one_in(5)) action.flags.emplace_back("async");
@@ -136,6 +153,17 @@ class DomainDrawing : Drawing {
     action.flags.emplace_back("reuse-ext");
     action.destination = drawn_.images[rng_.below(drawn_.images.size())].name;
     if (one_in(2)) action.destination = "copy" + std::to_string(rng_.below(5));
+  }
+
+  std::string snapshot_name() { return "s" + std::to_string(rng_.below(4)); }
+
+  void draw_snapshot(PlannedAction& action) {
+    static constexpr std::array kModes = {"", "", "", "no", "external", "internal", "manual"};
+    action.snapshot = snapshot_name();
+    action.flags = some_of(std::array{"no-metadata", "reuse-ext", "quiesce"}, 12);
+    if (!one_in(3)) action.flags.emplace_back("disk-only");
+    if (!one_in(3)) return;
+    for (int disk = 0; disk < 3; ++disk) action.modes.emplace_back(any_of(kModes));
   }
 
   void draw_copy_by_document(PlannedAction& action) {

@@ -96,7 +96,11 @@ class Execution {
       return *std::move(own);
     }
     DomainDefinition ours = definition;
-    ours.restart = [this] { return session_.restart(); };
+    ours.restart = [this] {
+      auto restarted = session_.restart();
+      if (leases_) leases_->order().restarted();
+      return restarted;
+    };
     Hypervisor& hypervisor = leases_ ? static_cast<Hypervisor&>(leases_->order()) : hypervisor_;
     return Domain::start(hypervisor, session_.files(), ours);
   }
