@@ -282,9 +282,13 @@ std::optional<std::string> DomainModel::strange_backing(const Request& request) 
     // An active commit that was aborted leaves its base open for writing.
     if (opened(file) && !files_.at(file).unchanged)
       return "the destination's backing chain has a file that a job has written to";
-    for (const Disk& it : disks_)
+    for (const Disk& it : disks_) {
       if (file == it.links.front().file || (it.job && it.job->destination == file))
         return "the destination's backing chain has a file that is being written";
+      const bool commits = it.job && it.job->kind != JobKind::copy && it.job->kind != JobKind::pull;
+      if (commits && std::ranges::find(it.links, file, &Link::file) != it.links.end())
+        return "the destination's backing chain has a file of a chain that is being committed";
+    }
   }
   return std::nullopt;
 }

@@ -254,6 +254,7 @@ class DomainModel {
   void guest_failed(const std::string& disk, const Layer& before);
 
   // --- what must be true now ----------------------------------------------------------------
+  bool has_disk(const std::string& target) const;
   bool has_job(const std::string& disk) const;
   bool ready(const std::string& disk) const;
   // There is a job, and it needs no pivot.

@@ -73,6 +73,9 @@ bool DomainModel::opened(const std::string& file) const {
 
 // --- what must be true now --------------------------------------------------------------------
 
+bool DomainModel::has_disk(const std::string& target) const {
+  return std::ranges::find(disks_, target, &Disk::target) != disks_.end();
+}
 bool DomainModel::has_job(const std::string& target) const { return disk(target).job.has_value(); }
 bool DomainModel::ready(const std::string& target) const {
   return has_job(target) && disk(target).job->ready;

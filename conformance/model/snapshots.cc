@@ -231,6 +231,10 @@ std::optional<CallPrediction> DomainModel::make_overlays(const Snapshot& plan, b
   const unsigned first = next_index_;
   for (const std::string& overlay : overlays) {
     ++next_index_;
+    if (overlay.contains('/'))
+      return refused("QEMU", "SYSTEM_ERROR",
+                     fmt::format("failed to create image file '{}': No such file or directory",
+                                 path(overlay)));
     if (reuse && files_.at(overlay).layer.format() == Format::raw)
       return refused("QEMU", "INTERNAL_ERROR",
                      "unable to execute QEMU command 'blockdev-add': Image is not in qcow2 format");
