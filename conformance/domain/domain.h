@@ -66,6 +66,11 @@ class Domain final : public DomainApi {
   DomainResult<void> block_commit(const std::string& disk, const std::optional<std::string>& base,
                                   const std::optional<std::string>& top, std::uint64_t bandwidth,
                                   std::uint32_t flags) override;
+  DomainResult<PullPosition> pull(const std::string& disk, std::optional<std::uint64_t> cursor,
+                                  std::uint32_t flags) override;
+  DomainResult<void> pull_all(const std::string& disk) override;
+  DomainResult<PullPosition> pull_info(const std::string& disk) override;
+  DomainResult<void> pull_abort(const std::string& disk) override;
   DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) override;
   DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
                                          std::uint32_t flags) override;
@@ -126,6 +131,10 @@ class Domain final : public DomainApi {
     std::unique_ptr<Source> source;
     std::optional<Job> job;
     JobEnd last_end;  // of the job before
+    // Where the last increment of a pull ended, until the link is dropped or the pull given up.
+    std::optional<PullPosition> pulled;
+    bool pull_filter = false;  // the node through which an increment is read may be there
+    std::string pull_node() const { return "understudy-pull-" + target; }
   };
   struct CopyRequest {
     std::string path;
@@ -174,6 +183,16 @@ class Domain final : public DomainApi {
   // bytes/s, 0 is none.
   DomainResult<void> start_job(Disk& disk, Job job, std::string_view command, const Json& nodes,
                                std::uint64_t speed);
+
+  // block_pull_as_proposed.cc
+  DomainResult<void> pull_increment(Disk& disk, std::uint64_t offset, std::uint64_t length);
+  DomainResult<bool> depends_on_backing(const Disk& disk, std::uint64_t size);
+
+  // base_as_proposed.cc
+  static DomainResult<Source*> find_base(Disk& disk, const std::string& document);
+
+  // destination_as_proposed.cc
+  DomainResult<void> check_as_proposed(const Disk& disk, const CopyRequest& request) const;
 
   // block_commit.cc
   struct CommitRequest {
@@ -237,6 +256,7 @@ class Domain final : public DomainApi {
   Hypervisor& hypervisor_;
   Files& files_;
   bool persistent_ = false;
+  Dialect dialect_ = Dialect::as_libvirt;
   std::function<void(const std::string&)> keep_status_;
   unsigned next_index_ = 1;
   std::deque<Disk> disks_;

@@ -89,8 +89,14 @@ CallPrediction DomainModel::block_rebase(const std::string& disk_name,
     return refused("DOMAIN", "INVALID_ARG", "use of flags requires a copy job");
   if ((flags & kCopy) != 0 && !base)
     return refused("DOMAIN", "INVALID_ARG", "base in virDomainBlockRebase must not be NULL");
-  if (const std::uint32_t strange = flags & ~kKnownRebase)
+  const std::uint32_t known = kKnownRebase | (as_proposed_ ? std::uint32_t{kBaseXml} : 0U);
+  if (const std::uint32_t strange = flags & ~known)
     return unsupported_flags(strange, "qemuDomainBlockRebase");
+  if ((flags & kBaseXml) != 0)
+    return refused(
+        "QEMU", "INVALID_ARG",
+        base ? "flag VIR_DOMAIN_BLOCK_REBASE_BASE_XML is not valid for a copy: use blockCopy"
+             : "flag VIR_DOMAIN_BLOCK_REBASE_BASE_XML is valid only with non-null base");
   if ((flags & kCopy) == 0) return rebase(disk_name, base, bandwidth, flags);
   const bool bytes = (flags & kBandwidthBytes) != 0;
   if (!bytes && bandwidth > kMostMebibytes) return too_many_mebibytes();
@@ -166,7 +172,28 @@ std::optional<Refusal> DomainModel::check_destination(const Request& request) co
                    fmt::format("blockdev flag requested for disk {}, but file '{}' is not a block "
                                "device",
                                target, request.path)};
-  return std::nullopt;
+  return as_proposed_ && request.reuse ? check_as_proposed(request) : std::nullopt;
+}
+
+// A reused destination as proposed (docs/model.md, 1.7).  blockRebase can name but one format.
+std::optional<Refusal> DomainModel::check_as_proposed(const Request& request) const {
+  const std::string& target = request.disk.target;
+  if (!request.raw)
+    return Refusal{"QEMU", "CONFIG_UNSUPPORTED",
+                   fmt::format("format of the reused destination of disk '{}' must be named, it is "
+                               "not probed: {}",
+                               target, request.path)};
+  if (request.shallow) return std::nullopt;
+  // A qcow2 file has bytes: its header.
+  const Layer& layer = request.existing->layer;
+  const bool empty =
+      layer.format() == Format::raw && std::ranges::all_of(view({&layer}), [](const ViewRun& run) {
+        return run.pattern() == std::optional<std::uint8_t>(0);
+      });
+  if (empty) return std::nullopt;
+  return Refusal{
+      "QEMU", "CONFIG_UNSUPPORTED",
+      fmt::format("reused destination of disk '{}' is not empty: {}", target, request.path)};
 }
 
 std::optional<std::string> DomainModel::without_opinion(const Request& request) const {

@@ -38,7 +38,7 @@ class Execution {
         options_(options),
         directory_(session.files().directory()),
         hypervisor_(session.hypervisor(), result_.transcript),
-        model_(directory_) {}
+        model_(directory_, scenario.dialect == Dialect::as_proposed) {}
 
   Executed run() {
     if (prepare()) {
@@ -70,6 +70,7 @@ class Execution {
       durable_.emplace(disk.target, model::Durable(model_.guest_view(disk.target)));
     before_ = check::remember(session_.files());
     DomainDefinition definition;
+    definition.dialect = scenario_.dialect;
     for (const Disk& disk : scenario_.disks) {
       const Image& image = *std::ranges::find(scenario_.images, disk.source, &Image::name);
       definition.disks.push_back({disk.target, directory_ + "/" + image.file,
@@ -130,20 +131,23 @@ class Execution {
     if (call.base || call.api == CallStep::Api::block_rebase || commits)
       told["base"] = call.base ? Json(*call.base) : Json();
     if (commits) told["top"] = call.top ? Json(*call.top) : Json();
+    if (call.cursor) told["cursor"] = *call.cursor;
     result_.transcript.push_back(
         {TranscriptEntry::Kind::call, std::string(api_name(call.api)), std::move(told)});
     // What has ended before the call is known to both.
     if (!drain_events()) return;
     const bool starts = call.api != CallStep::Api::block_job_abort &&
-                        call.api != CallStep::Api::block_job_set_speed;
+                        call.api != CallStep::Api::block_job_set_speed &&
+                        call.api != CallStep::Api::pull_info &&
+                        call.api != CallStep::Api::pull_abort;
     const model::CallPrediction prediction = predict_call(model_, call);
-    const DomainResult<void> answer = make_call(*domain_, call);
+    const DomainResult<CallAnswer> answer = make_call(*domain_, call);
     if (answer && starts) earlier_events_[call.disk] = events_.size();
     judge_call(call, prediction, answer);
   }
 
   void judge_call(const CallStep& call, const model::CallPrediction& prediction,
-                  const DomainResult<void>& answer) {
+                  const DomainResult<CallAnswer>& answer) {
     std::optional<DomainError> actual;
     if (!answer) {
       if (const auto* target = std::get_if<TargetFailure>(&answer.error())) {
@@ -171,6 +175,25 @@ class Execution {
                              prediction.refusal->message};
     compare_answers(expected, actual, "libvirt 9.0 gives this answer");
     if (expected.has_value() != actual.has_value()) stopped_ = true;
+    if (!stopped_ && answer && *answer) judge_position(call, prediction, **answer);
+  }
+
+  void judge_position(const CallStep& call, const model::CallPrediction& prediction,
+                      const PullPosition& position) {
+    const auto text = [](std::uint64_t cursor, std::uint64_t end, bool drops) {
+      return fmt::format("{} of {}{}", cursor, end, drops ? ", drops the link" : "");
+    };
+    const std::string actual = text(position.cursor, position.end, position.drops_backing);
+    result_.transcript.push_back({TranscriptEntry::Kind::note, "position", actual});
+    if (!prediction.position) return;
+    const std::string wanted = text(prediction.position->cursor, prediction.position->end,
+                                    prediction.drops_backing.value_or(position.drops_backing));
+    if (wanted == actual) {
+      if (call.api == CallStep::Api::pull) model_.on_pulled(call.disk, position.drops_backing);
+      return;
+    }
+    diverge(DivergenceClass::error, "a pull comes to this position", wanted, actual);
+    stopped_ = true;
   }
 
   void compare_answers(const std::optional<DomainError>& expected,
@@ -526,6 +549,11 @@ Executed execute(const Scenario& scenario, Target& target, const ExecutionOption
   if (is_older(target.release(), scenario.since)) {
     Executed skipped;
     skipped.skipped = fmt::format("what it uses is in QEMU since {}", scenario.since);
+    return skipped;
+  }
+  if (scenario.dialect == Dialect::as_proposed && !target.lacks_what_is_proposed().empty()) {
+    Executed skipped;
+    skipped.skipped = target.lacks_what_is_proposed();
     return skipped;
   }
   if (scenario.is_transcript() && !target.needs_a_domain().empty()) {

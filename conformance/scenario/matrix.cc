@@ -346,6 +346,7 @@ void Matrix::override_by(Building& building, const Rule& rule) {
 void Matrix::finish(Building& building) {
   Draft& draft = building.draft;
   draft.since = text_or(document_, "since", "");
+  draft.dialect = text_or(document_, "dialect", "as-libvirt");
   draft.files = text_or(document_, "files", "bytes");
   for (const auto& [key, command] :
        {std::pair{"nodes", "blockdev-add"}, {"devices", "device_add"}}) {

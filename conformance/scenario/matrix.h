@@ -39,6 +39,7 @@ struct Draft {
   std::vector<Placed> disks;
   std::vector<Placed> steps;
   std::string since;
+  std::string dialect;
   std::string files = "bytes";
 };
 

@@ -16,18 +16,23 @@ Scenario read_draft(const Draft& draft, FirstError& error);
 std::uint64_t read_size(const Json& value, const std::string& place, FirstError& error);
 
 // The names of libvirt's flags, as scenario files spell them.
-inline constexpr std::array<std::string_view, 7> kBlockRebaseFlags = {
-    "shallow", "reuse-ext", "copy-raw", "copy", "relative", "copy-dev", "bandwidth-bytes"};
+inline constexpr std::array<std::string_view, 8> kBlockRebaseFlags = {
+    "shallow",  "reuse-ext", "copy-raw",        "copy",
+    "relative", "copy-dev",  "bandwidth-bytes", "base-xml"};
 inline constexpr std::array<std::string_view, 2> kBlockJobAbortFlags = {"async", "pivot"};
 inline constexpr std::array<std::string_view, 1> kBlockJobSetSpeedFlags = {"bandwidth-bytes"};
 
 inline constexpr std::array<std::string_view, 1> kBlockPullFlags = {"bandwidth-bytes"};
 inline constexpr std::array<std::string_view, 5> kBlockCommitFlags = {
     "shallow", "delete", "active", "relative", "bandwidth-bytes"};
+inline constexpr std::array<std::string_view, 1> kPullFlags = {"continuous"};
 
 // The API calls, as scenario files spell them; the order is CallStep::Api's.
-inline constexpr std::array<std::string_view, 5> kApiNames = {
-    "blockRebase", "blockJobAbort", "blockJobSetSpeed", "blockPull", "blockCommit"};
+inline constexpr std::array<std::string_view, 9> kApiNames = {
+    "blockRebase", "blockJobAbort", "blockJobSetSpeed", "blockPull", "blockCommit",
+    "pull",        "pullAll",       "pullInfo",         "pullAbort"};
+// Those that only as-proposed has.
+inline bool is_proposed(CallStep::Api api) { return api >= CallStep::Api::pull; }
 // The guest's operations; the order is GuestStep::Operation's.
 inline constexpr std::array<std::string_view, 5> kGuestOperations = {"write", "zero", "discard",
                                                                      "flush", "read"};

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "conformance/target/domain_api.h"
 #include "conformance/target/domain_error.h"
 #include "sim/base/json.h"
 
@@ -58,16 +59,23 @@ struct CallStep {
     block_job_abort,
     block_job_set_speed,
     block_pull,
-    block_commit
+    block_commit,
+    // As proposed, in 2011; libvirt never had them.
+    pull,
+    pull_all,
+    pull_info,
+    pull_abort
   };
   Api api = Api::block_rebase;
   std::string disk;
-  std::optional<std::string> base;      // path with ${dir}, name or "vda[2]"; nothing is NULL
+  // A path with ${dir}, a name, "vda[2]", or with "base-xml" a document; nothing is NULL.
+  std::optional<std::string> base;
   std::optional<std::string> top = {};  // of blockCommit, the same
   std::uint64_t bandwidth = 0;
+  std::optional<std::uint64_t> cursor = {};  // of pull, in bytes; nothing is NULL
   std::vector<std::string> flags;         // "copy", "shallow", "reuse-ext", "copy-raw", "copy-dev",
-                                          // "relative", "bandwidth-bytes"; "pivot", "async";
-                                          // "delete", "active"
+                                          // "relative", "bandwidth-bytes", "base-xml"; "pivot",
+                                          // "async"; "delete", "active"; "continuous"
   std::optional<CallExpectation> expect;  // nothing: whatever the model demands
 };
 
@@ -139,6 +147,7 @@ struct Scenario {
   std::vector<Image> images;  // backing images before those that use them
   std::vector<Disk> disks;
   std::vector<Step> steps;
+  Dialect dialect = Dialect::as_libvirt;
   std::string since;  // the first release that it is for; empty: all
   FileComparison files = FileComparison::bytes;
 

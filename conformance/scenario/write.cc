@@ -56,7 +56,10 @@ Ordered step_json(const CallStep& step) {
   if (commits || step.api == CallStep::Api::block_rebase)
     json["base"] = step.base ? Ordered(*step.base) : Ordered();
   if (commits) json["top"] = step.top ? Ordered(*step.top) : Ordered();
-  if (step.api != CallStep::Api::block_job_abort) json["bandwidth"] = step.bandwidth;
+  if (step.api == CallStep::Api::pull)
+    json["cursor"] = step.cursor ? Ordered(*step.cursor) : Ordered();
+  if (step.api != CallStep::Api::block_job_abort && !is_proposed(step.api))
+    json["bandwidth"] = step.bandwidth;
   if (!step.flags.empty()) json["flags"] = step.flags;
   if (step.expect && step.expect->error) {
     const DomainError& error = *step.expect->error;
@@ -167,6 +170,7 @@ std::string to_json_text(const Scenario& scenario) {
     return one_line(std::visit([](const auto& action) { return step_json(action); }, step.action));
   });
   std::string ending;
+  if (scenario.dialect == Dialect::as_proposed) ending += ",\n  \"dialect\": \"as-proposed\"";
   if (!scenario.since.empty()) ending += fmt::format(",\n  \"since\": \"{}\"", scenario.since);
   if (scenario.files != FileComparison::bytes)
     ending += fmt::format(",\n  \"files\": \"{}\"",
