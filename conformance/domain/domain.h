@@ -8,6 +8,9 @@
 // waits; chain() and mirror() answer what was known then, so what a test sees just after an
 // asynchronous call does not depend on speed.  A Domain consumes every event of its hypervisor.
 //
+// In the dialect as-proposed it has what the founding documents of 2011 and 2012 propose beyond
+// that, too: *_as_proposed.cc.
+//
 // Left out: bitmaps of the user (libvirt merges them into a copy), names of backing files that are
 // not files (json:, nbd:), and readonly disks.
 
@@ -66,6 +69,8 @@ class Domain final : public DomainApi {
   DomainResult<void> block_commit(const std::string& disk, const std::optional<std::string>& base,
                                   const std::optional<std::string>& top, std::uint64_t bandwidth,
                                   std::uint32_t flags) override;
+  // A client cut off in an increment leaves a node that reconnect() removes; where the increment
+  // had come to is the caller's to know.
   DomainResult<PullPosition> pull(const std::string& disk, std::optional<std::uint64_t> cursor,
                                   std::uint32_t flags) override;
   DomainResult<void> pull_all(const std::string& disk) override;

@@ -131,7 +131,7 @@ TEST_F(AsProposed, LibvirtItselfHasNoPullByIncrements) {
 }
 
 // The link stays, the filter goes, and the increment can be tried again.
-TEST_F(AsProposed, AnIncrementThatCannotReadChangesNothing) {
+TEST_F(AsProposed, AnIncrementThatCannotReadKeepsTheLink) {
   const std::size_t before = nodes();
   ASSERT_FALSE(session_->inject(
       {.path = path("base"), .operation = FileFault::Operation::read, .lasting = false}));
