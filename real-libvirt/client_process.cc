@@ -230,7 +230,11 @@ Outcome<bool> ClientProcess::take_event(milliseconds limit) {
   if (!event) return explained(event.error());
   if (!*event) return false;
   const Json& data = (*event)->data;
-  if ((*event)->name == "STOPPED" && data.value("domain", "") == domain_) stopped_ = true;
+  // A revert ends QEMU, and starts it anew.
+  constexpr int kFromSnapshot = 6;  // VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT
+  if ((*event)->name == "STOPPED" && data.value("domain", "") == domain_ &&
+      data.value("detail", 0) != kFromSnapshot)
+    stopped_ = true;
   if ((*event)->name == "BLOCK_JOB")
     events_.push_back({data.value("disk", ""), data.value("path", ""), data.value("type", ""),
                        data.value("status", "")});

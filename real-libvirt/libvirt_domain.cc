@@ -24,6 +24,18 @@ DomainResult<void> LibvirtDomain::block_rebase(const std::string& disk,
       {{"disk", disk}, {"base", or_null(base)}, {"bandwidth", bandwidth}, {"flags", flags}});
 }
 
+DomainResult<void> LibvirtDomain::block_copy(const std::string& disk,
+                                             const std::string& destination,
+                                             const conformance::BlockCopyParameters& parameters,
+                                             std::uint32_t flags) {
+  return call("blockCopy", {{"disk", disk},
+                            {"destination", destination},
+                            {"bandwidth", parameters.bandwidth},
+                            {"granularity", parameters.granularity},
+                            {"buf-size", parameters.buf_size},
+                            {"flags", flags}});
+}
+
 DomainResult<void> LibvirtDomain::block_pull(const std::string& disk, std::uint64_t bandwidth,
                                              std::uint32_t flags) {
   return call("blockPull", {{"disk", disk}, {"bandwidth", bandwidth}, {"flags", flags}});
@@ -48,6 +60,31 @@ DomainResult<void> LibvirtDomain::block_job_set_speed(const std::string& disk,
                                                       std::uint64_t bandwidth,
                                                       std::uint32_t flags) {
   return call("blockJobSetSpeed", {{"disk", disk}, {"bandwidth", bandwidth}, {"flags", flags}});
+}
+
+DomainResult<std::string> LibvirtDomain::snapshot_create_xml(const std::string& xml,
+                                                             std::uint32_t flags) {
+  auto made = client_.ask("snapshotCreateXML", {{"xml", xml}, {"flags", flags}});
+  if (!made) return std::unexpected(std::move(made).error());
+  return made->value("name", "");
+}
+
+DomainResult<void> LibvirtDomain::snapshot_delete(const std::string& name, std::uint32_t flags) {
+  return call("snapshotDelete", {{"name", name}, {"flags", flags}});
+}
+
+DomainResult<void> LibvirtDomain::snapshot_revert(const std::string& name, std::uint32_t flags) {
+  return call("snapshotRevert", {{"name", name}, {"flags", flags}});
+}
+
+DomainResult<std::vector<conformance::SnapshotInfo>> LibvirtDomain::snapshots() {
+  const auto told = client_.ask("snapshots", Json::object());
+  if (!told) return std::unexpected(told.error());
+  std::vector<conformance::SnapshotInfo> snapshots;
+  for (const Json& one : told->value("snapshots", Json::array()))
+    snapshots.push_back(
+        {one.value("name", ""), one.value("parent", ""), one.value("current", false)});
+  return snapshots;
 }
 
 DomainResult<std::optional<BlockJobEvent>> LibvirtDomain::next_event(

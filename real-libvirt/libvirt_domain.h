@@ -18,6 +18,9 @@ class LibvirtDomain final : public conformance::DomainApi {
 
   DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
                                   std::uint64_t bandwidth, std::uint32_t flags) override;
+  DomainResult<void> block_copy(const std::string& disk, const std::string& destination,
+                                const conformance::BlockCopyParameters& parameters,
+                                std::uint32_t flags) override;
   DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
                                 std::uint32_t flags) override;
   DomainResult<void> block_commit(const std::string& disk, const std::optional<std::string>& base,
@@ -26,6 +29,11 @@ class LibvirtDomain final : public conformance::DomainApi {
   DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) override;
   DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
                                          std::uint32_t flags) override;
+  DomainResult<std::string> snapshot_create_xml(const std::string& xml,
+                                                std::uint32_t flags) override;
+  DomainResult<void> snapshot_delete(const std::string& name, std::uint32_t flags) override;
+  DomainResult<void> snapshot_revert(const std::string& name, std::uint32_t flags) override;
+  DomainResult<std::vector<conformance::SnapshotInfo>> snapshots() override;
   DomainResult<std::optional<conformance::BlockJobEvent>> next_event(
       std::chrono::milliseconds limit) override;
   DomainResult<conformance::Chain> chain(const std::string& disk) override;

@@ -42,6 +42,9 @@ class LibvirtTarget final : public conformance::Target {
   std::string lacks_what_is_proposed() const override {
     return "as-proposed: libvirt never had what the founding documents propose";
   }
+  std::string has_no_lock_manager() const override {
+    return "libvirt asks lock daemons only that are configured and started outside of it";
+  }
   // A session must end before the next is opened, and before the target ends.
   Outcome<std::unique_ptr<conformance::Session>> open(
       const conformance::SessionOptions& options) override;

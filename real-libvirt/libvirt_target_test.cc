@@ -113,6 +113,7 @@ TEST_F(LibvirtTargetTest, SaysWhatItIs) {
   EXPECT_THAT(target_->version(), AllOf(HasSubstr("libvirt "), HasSubstr(", QEMU ")));
   EXPECT_FALSE(target_->release().empty());
   EXPECT_FALSE(target_->needs_a_domain().empty());
+  EXPECT_FALSE(target_->has_no_lock_manager().empty());
 }
 
 TEST_F(LibvirtTargetTest, CopiesAndPivots) {

@@ -72,7 +72,8 @@ void MonitorLog::add_line(std::string_view line) {
     if (content.is_discarded() || !content.is_object()) return;
     Message message;
     message.entry.kind = mark.kind;
-    message.id = content.value("id", "");
+    if (content.value("execute", "") == "qmp_capabilities") ++runs_;
+    message.id = id_of_run(content.value("id", ""));
     content.erase("id");
     if (mark.kind == Kind::command) {
       message.entry.name = content.value("execute", "");

@@ -23,11 +23,18 @@ class MonitorLog {
   // The oldest message not yet taken: a command, a reply or an event.
   std::optional<conformance::TranscriptEntry> take();
   // The command with this id, and its reply, were the harness's own: they will not be told.
-  void ignore(std::string id) { ignored_.insert(std::move(id)); }
+  // Of the QEMU that runs now: each one's messages are numbered from the start.
+  void ignore(const std::string& id) {
+    read();
+    ignored_.insert(id_of_run(id));
+  }
   // Forgets what was not taken, and empties the file.
   void clear();
 
  private:
+  std::string id_of_run(const std::string& id) const {
+    return id.empty() ? id : std::to_string(runs_) + "/" + id;
+  }
   void read();
   void add_line(std::string_view line);
 
@@ -40,7 +47,8 @@ class MonitorLog {
   };
   std::deque<Message> messages_;
   std::map<std::string, std::string> commands_;  // by id
-  std::set<std::string> ignored_;
+  std::set<std::string> ignored_;                // by id_of_run()
+  unsigned runs_ = 0;                            // of QEMU that have begun
 };
 
 }  // namespace real_libvirt

@@ -62,6 +62,17 @@ TEST_F(MonitorLogTest, LeavesOutWhatIsToBeIgnored) {
   EXPECT_EQ(take(), "nothing");
 }
 
+// A revert starts QEMU anew, and with it the numbers.
+TEST_F(MonitorLogTest, IgnoresMessagesOfOneRunOnly) {
+  write(kSend + kReply);
+  log_.ignore("libvirt-3");
+  std::string greeting = kSend;
+  greeting.replace(greeting.find("job-dismiss"), 11, "qmp_capabilities");
+  write(greeting + kSend);
+  EXPECT_EQ(take(), R"(-> qmp_capabilities {"id":"a msg={"})");
+  EXPECT_EQ(take(), R"(-> job-dismiss {"id":"a msg={"})");
+}
+
 TEST_F(MonitorLogTest, ForgetsWhatWasBefore) {
   write(kSend + kReply);
   log_.clear();

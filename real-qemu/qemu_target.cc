@@ -42,6 +42,12 @@ class QemuTarget::QemuSession final : public conformance::Session, conformance::
     return "a real QEMU fails requests only on nodes that were opened with blkdebug";
   }
   bool is_at_work() const override { return target_.process_->is_at_work(); }
+  Outcome<void> restart() override {
+    reusable_ = false;
+    (void)target_.process_->quit();  // it is killed with the session if it does not
+    ended_.push_back(std::move(target_.process_));
+    return target_.start();
+  }
   Outcome<void> end() override {
     reusable_ = false;
     return target_.process_->quit();
@@ -63,7 +69,8 @@ class QemuTarget::QemuSession final : public conformance::Session, conformance::
   }
 
   QemuTarget& target_;
-  PrivateDirectory directory_;  // removed after QEMU has let go of what is in it
+  std::vector<std::unique_ptr<Process>> ended_;  // the files are below the first one's directory
+  PrivateDirectory directory_;                   // removed after QEMU has let go of what is in it
   PosixFiles files_;
   bool reusable_ = true;
 };

@@ -195,6 +195,8 @@ class Normaliser {
     const Json json = threads ? without_threads(given) : given;
     if (detail_ == Detail::all && json.contains("return") && json["return"].is_array())
       return sorted(command, value(json["return"]));
+    if (command == "query-migrate" && is_on(kMachineState, off_) && json.contains("return"))
+      return {{"status", json["return"].value("status", "")}};
     const bool details = command == "query-block" || command == "query-named-block-nodes";
     if (details && is_on(kQueryDetails, off_)) return json.contains("error") ? json : Json("ok");
     if (command == "human-monitor-command" && is_snapshot_list(json))

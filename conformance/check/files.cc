@@ -71,7 +71,9 @@ class FileComparison {
     }
     compare_header((*layer)->report);
     compare_metadata((*layer)->report.check);
-    if ((*layer)->report.virtual_size == expected_.layer.size()) compare_content((*layer)->content);
+    if ((*layer)->report.virtual_size == expected_.layer.size())
+      compare_content(expected_.layer, (*layer)->content, "");
+    compare_snapshots((*layer)->snapshots);
     compare_chain();
     return std::move(found_);
   }
@@ -126,14 +128,15 @@ class FileComparison {
   }
 
   // The first place where the file holds what it may not; one is enough.
-  void compare_content(const inspect::Content& content) {
+  void compare_content(const model::Layer& expected, const inspect::Content& content,
+                       const std::string& whose) {
     auto actual = content.runs.begin();
-    for (const model::CellRun& run : expected_.layer.runs()) {
+    for (const model::CellRun& run : expected.runs()) {
       const std::uint64_t end = run.offset + run.length;
       while (actual != content.runs.end() && actual->offset < end) {
         const std::uint64_t from = std::max(run.offset, actual->offset);
         const std::uint64_t to = std::min(end, actual->offset + actual->length);
-        if (from < to && !compare_piece(run.cell, *actual, content, from, to)) return;
+        if (from < to && !compare_piece(run.cell, *actual, content, from, to, whose)) return;
         if (actual->offset + actual->length > end) break;
         ++actual;
       }
@@ -141,7 +144,8 @@ class FileComparison {
   }
 
   bool compare_piece(const model::Cell& cell, const inspect::ContentRun& actual,
-                     const inspect::Content& content, std::uint64_t from, std::uint64_t to) {
+                     const inspect::Content& content, std::uint64_t from, std::uint64_t to,
+                     const std::string& whose) {
     std::uint64_t at = from;
     std::uint8_t byte = actual.pattern.value_or(0);
     for (; at < to; ++at) {
@@ -161,8 +165,23 @@ class FileComparison {
     const bool reads_right = due_zero && is_zero;
     add(reads_right ? DivergenceClass::allocation : DivergenceClass::data,
         "each place of the layer holds what the operation left there", cell.text(),
-        seen(actual.kind, byte), fmt::format("byte {}", at));
+        seen(actual.kind, byte), fmt::format("{}byte {}", whose, at));
     return false;
+  }
+
+  void compare_snapshots(const std::vector<inspect::InternalSnapshot>& snapshots) {
+    std::vector<std::string> wanted, seen;
+    for (const auto& [name, layer] : expected_.snapshots) wanted.push_back(name);
+    for (const inspect::InternalSnapshot& snapshot : snapshots) seen.push_back(snapshot.name);
+    std::ranges::sort(seen);
+    if (wanted != seen) {
+      add(DivergenceClass::data, "the image has these internal snapshots",
+          fmt::format("{}", fmt::join(wanted, ", ")), fmt::format("{}", fmt::join(seen, ", ")));
+      return;
+    }
+    for (const inspect::InternalSnapshot& snapshot : snapshots)
+      compare_content(expected_.snapshots.at(snapshot.name), snapshot.content,
+                      "snapshot " + snapshot.name + ", ");
   }
 
   void compare_chain() {

@@ -79,7 +79,7 @@ DomainResult<void> Domain::check_layers(const Disk& disk, const CommitRequest& r
   return {};
 }
 
-DomainResult<void> Domain::start_commit(Disk& disk, const CommitRequest& request) {
+DomainResult<void> Domain::start_commit(Disk& disk, const CommitRequest& request, bool waits) {
   const bool is_active = request.top == disk.source.get();
   Job job;
   job.kind = is_active ? JobKind::active_commit : JobKind::commit;
@@ -87,6 +87,7 @@ DomainResult<void> Domain::start_commit(Disk& disk, const CommitRequest& request
   job.top = request.top;
   job.base = request.base;
   job.removes = (request.flags & kCommitDelete) != 0;
+  job.waits = waits;
   Json nodes = {{"top-node", request.top->format_node()},
                 {"base-node", request.base->format_node()}};
   if (!is_active)

@@ -66,8 +66,11 @@ DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
 
   // With nothing beneath, a shallow copy is a full one.
   if (disk.source->backing != Backing::known) request.shallow = false;
+  if (!request.shallow && request.backing.source() != nullptr)
+    return errors::backing_without_shallow();
   if (request.shallow && !request.reuse && request.format == "raw")
     return errors::shallow_into_raw(disk.target);
+  if (request.volume) return errors::not_translated(request.volume->pool, request.volume->name);
   if (auto fit = check_destination(disk, request); !fit) return fit;
   if (dialect_ == Dialect::as_proposed && request.reuse)
     if (auto fit = check_as_proposed(disk, request); !fit) return fit;
@@ -82,8 +85,10 @@ DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
   if (started) return {};
   if (is_target_failure(started.error())) return started;
   // libvirt unlinks what it created or was given empty.
-  if (!request.reuse && disk.job) static_cast<void>(files_.remove(request.path).ok());
+  const bool is_removed = !request.reuse && disk.job;
   disk.job.reset();
+  give_back(disk);
+  if (is_removed) static_cast<void>(files_.remove(request.path).ok());
   save();
   return started;
 }
@@ -102,17 +107,12 @@ DomainResult<void> Domain::check_destination(const Disk& disk, const CopyRequest
 }
 
 DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
+  const unsigned first_index = next_index_;
   auto mirror = std::make_unique<Source>();
   mirror->path = request.path;
   mirror->format = request.format;
   number(*mirror);
-  if (request.reuse && request.shallow && can_have_backing(request.format)) {
-    // The chain its header names is opened at the pivot only, but found and numbered now.
-    if (auto taken = take_backing(request.backing, *mirror); !taken) return taken;
-    if (mirror->beneath) number(*mirror->beneath);
-  } else if (!request.shallow) {
-    mirror->backing = Backing::terminated;
-  }
+  if (auto found = find_beneath(request, *mirror); !found) return found;
 
   Job job;
   job.id = "copy-" + disk.target + "-" + disk.source->format_node();
@@ -120,11 +120,37 @@ DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
   job.reuse = request.reuse;
   job.mirror = std::move(mirror);
   disk.job = std::move(job);
+  if (auto taken = take_leases(disk); !taken) {
+    disk.job.reset();
+    next_index_ = first_index;
+    return taken;
+  }
   save();
   auto begun = begin_copy(disk, request);
   if (!begun) return begun;
   disk.job->state = JobState::running;
   save();
+  return {};
+}
+
+// What will lie beneath the mirror, if that is not what lies beneath the disk's image.
+DomainResult<void> Domain::find_beneath(const CopyRequest& request, Source& mirror) {
+  using Knowledge = xml::Backing::Knowledge;
+  if (!request.shallow) {
+    mirror.backing = Backing::terminated;
+    return {};
+  }
+  const Knowledge given = request.backing.knowledge();
+  // The chain of one that is reused is opened at the pivot only, but found and numbered now.
+  if (given == Knowledge::known || (request.reuse && given == Knowledge::terminated)) {
+    if (auto taken = take_backing(request.backing, mirror); !taken) return taken;
+  } else if (request.reuse && can_have_backing(request.format)) {
+    auto read = read_chain(files_, mirror.path, mirror.format);
+    if (!read) return std::unexpected(std::move(read).error());
+    mirror.backing = (*read)->backing;
+    mirror.beneath = std::move((*read)->beneath);
+  }
+  if (mirror.beneath) number(*mirror.beneath);
   return {};
 }
 
@@ -136,6 +162,7 @@ DomainResult<void> Domain::begin_copy(Disk& disk, const CopyRequest& request) {
       return errors::cannot_create(created.error().desc);
     }
   }
+  if (auto raised = raise_labels(disk); !raised) return raised;
   auto opened = request.reuse ? open_image(mirror) : create_image(disk, request, mirror);
   if (!opened) return opened;
   Json arguments = {{"job-id", disk.job->id},         {"device", disk.source->format_node()},
@@ -149,7 +176,7 @@ DomainResult<void> Domain::begin_copy(Disk& disk, const CopyRequest& request) {
   if (request.write_blocking) arguments["copy-mode"] = "write-blocking";
   if (auto mirroring = execute("blockdev-mirror", arguments); !mirroring) {
     if (!is_target_failure(mirroring.error()))
-      if (auto undone = detach(mirror); !undone) return undone;
+      if (auto undone = detach_chain(mirror); !undone) return undone;
     return std::unexpected(std::move(mirroring).error());
   }
   return {};
@@ -168,13 +195,21 @@ DomainResult<void> Domain::create_image(const Disk& disk, const CopyRequest& req
   auto sizes = sizes_of(*disk.source);
   if (!sizes) return std::unexpected(std::move(sizes).error());
   const Source* beneath = request.shallow ? disk.source->beneath.get() : nullptr;
+  if (mirror.beneath) {
+    beneath = mirror.beneath.get();
+    if (auto attached = attach_chain(*mirror.beneath, true); !attached) {
+      if (!is_target_failure(attached.error()))
+        if (auto undone = detach_chain(*mirror.beneath); !undone) return undone;
+      return attached;
+    }
+  }
   auto created = mirror.format == "raw" ? create_raw(*sizes, mirror)
                                         : create_qcow2(*disk.source, *sizes, beneath, mirror);
   if (created) created = attach_format(mirror, beneath, false);
   if (created || is_target_failure(created.error())) return created;
   // Two levels of libvirt undo the same, so QEMU is told twice.
   if (auto undone = detach(mirror); !undone) return undone;
-  if (auto undone = detach(mirror); !undone) return undone;
+  if (auto undone = detach_chain(mirror); !undone) return undone;
   return created;
 }
 
@@ -202,8 +237,12 @@ DomainResult<void> Domain::create_qcow2(const Source& source, const Sizes& sizes
 DomainResult<Domain::Sizes> Domain::sizes_of(const Source& source) {
   auto nodes = execute("query-named-block-nodes", {{"flat", true}});
   if (!nodes) return std::unexpected(std::move(nodes).error());
+  return sizes_in(*nodes, source);
+}
+
+DomainResult<Domain::Sizes> Domain::sizes_in(const Json& nodes, const Source& source) {
   const std::string name = source.format_node();
-  for (const Json& node : *nodes) {
+  for (const Json& node : nodes) {
     if (!reply::is(node, "node-name", name)) continue;
     const Json& image = reply::member(node, "image");
     if (!reply::member(image, "virtual-size").is_number_integer()) break;

@@ -4,6 +4,7 @@
 
 #include "conformance/domain/domain.h"
 #include "conformance/domain/fake_target.h"
+#include "conformance/domain/watch_for_test.h"
 
 namespace conformance {
 namespace {
@@ -84,8 +85,9 @@ TEST_P(Sequence, IsLibvirts) {
   const std::string top = testing::make_source(files, source, id == "x4" || id == "x5");
   testing::make_destination(files, recorded()["dest"]);
   hypervisor.play(testing::start_script(sequences()["sources"][source]));
-  auto started =
-      Domain::start(hypervisor, files, {.disks = {{"vda", top, testing::format_of(source)}}});
+  testing::Watch watch(hypervisor, files);
+  auto started = Domain::start(watch.order, files,
+                               watch.over({.disks = {{"vda", top, testing::format_of(source)}}}));
   ASSERT_EQ(outcome_of(started), "ok");
   EXPECT_TRUE(hypervisor.finished());
   Domain& domain = **started;
@@ -115,6 +117,8 @@ TEST_P(Sequence, IsLibvirts) {
   for (const Json& link : recorded()["chain"]) expected.push_back({link[0], link[1]});
   EXPECT_EQ(links, expected);
   EXPECT_EQ(chain->terminated, recorded()["terminated"].get<bool>());
+  watch.expect_order();
+  if (!*domain.mirror("vda")) watch.expect_only_the_chain(domain);
 }
 
 INSTANTIATE_TEST_SUITE_P(Libvirt, Sequence,
@@ -135,8 +139,9 @@ TEST(BlockCopy, AnswersAsTheTruthTableSays) {
     const std::string source = row["src"];
     const std::string top = testing::make_source(files, source);
     testing::make_destination(files, row["dest"]);
-    auto started =
-        Domain::start(hypervisor, files, {.disks = {{"vda", top, testing::format_of(source)}}});
+    testing::Watch watch(hypervisor, files);
+    auto started = Domain::start(watch.order, files,
+                                 watch.over({.disks = {{"vda", top, testing::format_of(source)}}}));
     ASSERT_EQ(outcome_of(started), "ok");
     Domain& domain = **started;
     const auto before = files.files;
@@ -148,6 +153,8 @@ TEST(BlockCopy, AnswersAsTheTruthTableSays) {
     if (row["call"] != "ok") {
       EXPECT_EQ(Json(hypervisor.sent), table["sequences"][row["qmp"].get<std::size_t>()]);
       EXPECT_EQ(files.files, before);
+      watch.expect_order();
+      watch.expect_only_the_chain(domain);
       continue;
     }
     Json events = Json::array();
@@ -163,6 +170,8 @@ TEST(BlockCopy, AnswersAsTheTruthTableSays) {
       links.push_back(link.format + ":" + link.path.substr(link.path.rfind('/') + 1));
     EXPECT_EQ(links, row["chain"]);
     EXPECT_EQ(chain.terminated, row["terminated"].get<bool>());
+    watch.expect_order();
+    watch.expect_only_the_chain(domain);
   }
 }
 

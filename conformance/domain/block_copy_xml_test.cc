@@ -4,6 +4,7 @@
 
 #include "conformance/domain/domain.h"
 #include "conformance/domain/fake_target.h"
+#include "conformance/domain/watch_for_test.h"
 
 namespace conformance {
 namespace {
@@ -69,6 +70,7 @@ void perform(Domain& domain, testing::ObligingHypervisor& hypervisor, const Json
   }
   EXPECT_EQ(first_line(result), first_line(step["result"]));
   EXPECT_EQ(commands, step["sent"]);
+  if (!step.contains("mirror")) return;
   const auto mirror = domain.mirror("vda");
   ASSERT_TRUE(mirror);
   EXPECT_EQ(mirror->has_value(), !step["mirror"].is_null());
@@ -90,18 +92,22 @@ TEST(BlockCopyXml, IsLibvirts) {
     testing::MapFiles files;
     testing::ObligingHypervisor hypervisor;
     make_files(files);
-    auto domain = Domain::start(hypervisor, files,
-                                {.disks = {{"vda", testing::kDirectory + "/snap2", "qcow2"}},
-                                 .persistent = recorded["persistent"].get<bool>()});
+    testing::Watch watch(hypervisor, files);
+    auto domain =
+        Domain::start(watch.order, files,
+                      watch.over({.disks = {{"vda", testing::kDirectory + "/snap2", "qcow2"}},
+                                  .persistent = recorded["persistent"].get<bool>()}));
     ASSERT_TRUE(domain);
     for (const Json& step : recorded["steps"]) {
       SCOPED_TRACE(step["call"]);
       perform(**domain, hypervisor, step);
       if (is_refused_by_qemu(step["result"])) break;
     }
+    watch.expect_order();
+    if (!*(*domain)->mirror("vda")) watch.expect_only_the_chain(**domain);
     ++played;
   }
-  EXPECT_EQ(played, 60U);
+  EXPECT_EQ(played, 71U);
 }
 
 TEST(BlockCopyXml, ADestinationThatIsNoFileIsNamed) {

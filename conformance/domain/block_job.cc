@@ -199,6 +199,7 @@ DomainResult<void> Domain::wait_for_event(const std::string& what) {
 }
 
 DomainResult<void> Domain::handle(const Event& event) {
+  if (event.name == "STOP" || event.name == "RESUME") running_ = event.name == "RESUME";
   if (event.name != "JOB_STATUS_CHANGE") return {};
   const std::string id = reply::text(event.data, "id");
   const std::string status = reply::text(event.data, "status");
@@ -209,6 +210,10 @@ DomainResult<void> Domain::handle(const Event& event) {
   for (Disk& disk : disks_) {
     if (!disk.job || disk.job->id != id) continue;
     if (status == "concluded") return conclude(disk);
+    if (status == "pending" && disk.job->waits && disk.job->state == JobState::running) {
+      disk.job->state = JobState::pending;
+      save();
+    }
     // A drain makes a ready job blink, and an ending one is ready no more.
     if (status == "ready" && disk.job->state == JobState::running) {
       disk.job->state = JobState::ready;
@@ -243,6 +248,7 @@ DomainResult<void> Domain::clear_away(Disk& disk) {
                                   : disk.last_end.failed ? "FAILED"
                                                          : "COMPLETED";
   disk.job.reset();
+  give_back(disk);
   save();
   emit(disk, type, status);
   return {};
@@ -268,7 +274,7 @@ DomainResult<void> Domain::come_to_nothing(const Job& job) {
                             {{"node", job.base->format_node()}, {"name", kBitmap}});
   if (job.kind != JobKind::copy) return {};
   if (auto gone = detach(*job.mirror); !gone) return gone;
-  // Nodes that a pivot hung beneath it.
+  // Nodes that a pivot hung beneath it, or that it was created over.
   return job.mirror->beneath ? detach_chain(*job.mirror->beneath) : DomainResult<void>();
 }
 
@@ -292,8 +298,8 @@ DomainResult<void> Domain::dismiss(const std::string& id) {
 
 DomainResult<void> Domain::take_over(Disk& disk) {
   Job& job = *disk.job;
-  // A new shallow copy lies on what lay beneath the old image.
-  if (job.shallow && !job.reuse) {
+  // A new shallow copy lies on what lay beneath the old image, unless it was told another chain.
+  if (job.shallow && !job.reuse && !job.mirror->beneath) {
     job.mirror->backing = disk.source->backing;
     job.mirror->beneath = std::move(disk.source->beneath);
   }
@@ -317,6 +323,7 @@ DomainResult<void> Domain::drop_images(Disk& disk) {
   *link = std::move(*rest);
   if (job.base == nullptr) disk.source->backing = Backing::terminated;
   if (!job.removes) return {};
+  give_back(disk);
   for (const std::string& path : paths) static_cast<void>(files_.remove(path).ok());
   return {};
 }

@@ -5,6 +5,7 @@
 
 #include "conformance/domain/domain.h"
 #include "conformance/domain/fake_target.h"
+#include "conformance/domain/watch_for_test.h"
 
 namespace conformance {
 namespace {
@@ -117,8 +118,9 @@ TEST_P(Play, IsLibvirts) {
   const std::string source = recorded["source"];
   const std::string top = testing::make_source(files, source);
   hypervisor.play(testing::start_script(recordings()["sources"][source]));
-  auto started =
-      Domain::start(hypervisor, files, {.disks = {{"vda", top, testing::format_of(source)}}});
+  testing::Watch watch(hypervisor, files);
+  auto started = Domain::start(watch.order, files,
+                               watch.over({.disks = {{"vda", top, testing::format_of(source)}}}));
   ASSERT_EQ(outcome_of(started), "ok");
   EXPECT_TRUE(hypervisor.finished());
   Domain& domain = **started;
@@ -134,6 +136,10 @@ TEST_P(Play, IsLibvirts) {
   for (const Json& file : recorded["files"])
     if (!file.value("exists", true))
       EXPECT_FALSE(files.size(testing::kDirectory + "/" + file["file"].get<std::string>()));
+  watch.expect_order();
+  if (recorded["steps"].back().value("mirror", Json()).is_null() &&
+      !*domain.block_job_info("vda", 0))
+    watch.expect_only_the_chain(domain);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -66,15 +66,23 @@ DomainResult<void> Domain::start_job(Disk& disk, Job job, std::string_view comma
                                      const Json& nodes, std::uint64_t speed) {
   Json arguments = {{"device", disk.source->format_node()},
                     {"job-id", job.id},
-                    {"auto-finalize", true},
+                    {"auto-finalize", !job.waits},
                     {"auto-dismiss", false}};
   arguments.update(nodes);
   if (speed != 0) arguments["speed"] = speed;
   disk.job = std::move(job);
+  auto allowed = take_leases(disk);
+  if (allowed) allowed = raise_labels(disk);
+  if (!allowed) {
+    disk.job.reset();
+    give_back(disk);
+    return allowed;
+  }
   save();
   if (auto started = execute(command, arguments); !started) {
     if (std::holds_alternative<DomainError>(started.error())) {
       disk.job.reset();
+      give_back(disk);
       save();
     }
     return std::unexpected(std::move(started).error());

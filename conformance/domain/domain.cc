@@ -14,21 +14,42 @@ DomainResult<std::unique_ptr<Domain>> Domain::start(Hypervisor& hypervisor, File
   domain->dialect_ = definition.dialect;
   domain->persistent_ = definition.persistent;
   domain->keep_status_ = definition.keep_status;
-  for (const DiskDefinition& disk : definition.disks)
-    if (auto added = domain->add_disk(disk); !added)
-      return std::unexpected(std::move(added).error());
+  domain->restart_ = definition.restart;
+  domain->now_ = definition.now;
+  domain->name_ = definition.name;
+  domain->locks_ = definition.locks;
+  domain->labels_ = definition.labels;
+  if (auto added = domain->add_disks(definition.disks); !added) {
+    domain->stopped();
+    return std::unexpected(std::move(added).error());
+  }
   domain->save();
   return domain;
 }
 
-DomainResult<void> Domain::add_disk(const DiskDefinition& definition) {
-  auto top = read_chain(files_, definition.path, definition.format);
-  if (!top) return std::unexpected(std::move(top).error());
-  Disk& disk = disks_.emplace_back();
-  disk.target = definition.target;
-  disk.alias = "virtio-disk" + std::to_string(disks_.size() - 1);
-  disk.source = *std::move(top);
-  number(*disk.source);
+DomainResult<void> Domain::add_disks(const std::vector<DiskDefinition>& definitions) {
+  for (const DiskDefinition& definition : definitions) {
+    auto top = read_chain(files_, definition.path, definition.format);
+    if (!top) return std::unexpected(std::move(top).error());
+    Disk& disk = disks_.emplace_back();
+    disk.target = definition.target;
+    disk.alias = "virtio-disk" + std::to_string(disks_.size() - 1);
+    disk.source = *std::move(top);
+  }
+  // libvirt numbers from the last disk to the first, and what is beneath after all active images.
+  next_index_ = 1;
+  for (auto disk = disks_.rbegin(); disk != disks_.rend(); ++disk)
+    disk->source->index = next_index_++;
+  for (auto disk = disks_.rbegin(); disk != disks_.rend(); ++disk)
+    if (disk->source->beneath) number(*disk->source->beneath);
+  for (Disk& disk : disks_)
+    if (auto added = plug(disk); !added) return added;
+  return {};
+}
+
+DomainResult<void> Domain::plug(Disk& disk) {
+  if (auto taken = take_leases(disk); !taken) return taken;
+  if (auto raised = raise_labels(disk); !raised) return raised;
   if (auto attached = attach_chain(*disk.source, false); !attached) return attached;
   auto plugged = execute(
       "device_add",
@@ -84,7 +105,8 @@ DomainResult<void> Domain::attach_format(Source& source, const Source* backing, 
                     {"read-only", read_only},
                     {"driver", source.format},
                     {"file", source.storage_node()}};
-  if (can_have_backing(source.format))
+  const bool is_open = backing == nullptr && source.backing == Backing::unknown;
+  if (can_have_backing(source.format) && !is_open)
     arguments["backing"] = backing != nullptr ? Json(backing->format_node()) : Json(nullptr);
   auto added = execute("blockdev-add", arguments);
   if (!added) return std::unexpected(std::move(added).error());
@@ -133,7 +155,7 @@ DomainResult<std::optional<MirrorState>> Domain::mirror(const std::string& disk)
   if (!found) return std::unexpected(std::move(found).error());
   const auto& job = (*found)->job;
   if (!job || !job->mirrors()) return std::nullopt;
-  constexpr std::string_view kReady[] = {"", "", "yes", "abort", "pivot", "yes", ""};
+  constexpr std::string_view kReady[] = {"", "", "yes", "", "abort", "pivot", "yes", ""};
   return MirrorState{job->target().path, job->target().format,
                      job->kind == JobKind::copy ? "copy" : "active-commit",
                      std::string(kReady[std::to_underlying(job->state)])};

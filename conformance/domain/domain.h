@@ -18,17 +18,22 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "conformance/domain/snapshot_tree.h"
 #include "conformance/domain/source.h"
+#include "conformance/domain/xml/snapshot.h"
 #include "conformance/domain/xml/storage_source.h"
 #include "conformance/target/domain_api.h"
 #include "conformance/target/files.h"
 #include "conformance/target/hypervisor.h"
+#include "conformance/target/labels.h"
+#include "conformance/target/leases.h"
 
 namespace conformance {
 
@@ -46,7 +51,7 @@ class Domain final : public DomainApi {
  public:
   // Reads each disk's chain from the images' headers, adds its nodes from the bottom up, and plugs
   // one virtio-blk-pci device per disk into a machine that has none.  Both ports outlive the
-  // domain.
+  // domain.  Where that fails, the hypervisor is of no use any more, and holds no leases.
   static DomainResult<std::unique_ptr<Domain>> start(Hypervisor& hypervisor, Files& files,
                                                      const DomainDefinition& definition);
 
@@ -56,14 +61,17 @@ class Domain final : public DomainApi {
   // XML/XML_ERROR.  Old events of the hypervisor are dropped: query-jobs tells.
   static DomainResult<std::unique_ptr<Domain>> reconnect(
       Hypervisor& hypervisor, Files& files, const std::string& status,
-      std::function<void(const std::string&)> keep_status = nullptr);
+      std::function<void(const std::string&)> keep_status = nullptr, LockManager* locks = nullptr,
+      Labels* labels = nullptr);
+
+  // The hypervisor has ended: gives back all leases and labels.
+  void stopped();
 
   DomainResult<void> block_rebase(const std::string& disk, const std::optional<std::string>& base,
                                   std::uint64_t bandwidth, std::uint32_t flags) override;
-  // virDomainBlockCopy; `destination` is a <disk> document, of which only <driver>, <source> and
-  // <backingStore> count.
   DomainResult<void> block_copy(const std::string& disk, const std::string& destination,
-                                const BlockCopyParameters& parameters, std::uint32_t flags);
+                                const BlockCopyParameters& parameters,
+                                std::uint32_t flags) override;
   DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
                                 std::uint32_t flags) override;
   DomainResult<void> block_commit(const std::string& disk, const std::optional<std::string>& base,
@@ -79,6 +87,13 @@ class Domain final : public DomainApi {
   DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) override;
   DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
                                          std::uint32_t flags) override;
+  DomainResult<std::string> snapshot_create_xml(const std::string& xml,
+                                                std::uint32_t flags) override;
+  DomainResult<void> snapshot_delete(const std::string& name, std::uint32_t flags) override;
+  // To an internal one: the hypervisor is started anew over the images of that time.
+  DomainResult<void> snapshot_revert(const std::string& name, std::uint32_t flags) override;
+  DomainResult<std::vector<SnapshotInfo>> snapshots() override;
+  const SnapshotTree& snapshot_tree() const { return snapshots_; }
   // virDomainGetBlockJobInfo; nothing if the disk has no job.
   DomainResult<std::optional<BlockJobInfo>> block_job_info(const std::string& disk,
                                                            std::uint32_t flags);
@@ -96,6 +111,7 @@ class Domain final : public DomainApi {
     starting,
     running,
     ready,
+    pending,  // done but for job-finalize, which it waits for
     aborting,
     pivoting,
     succeeded,
@@ -116,6 +132,7 @@ class Domain final : public DomainApi {
     Source* top = nullptr;
     Source* base = nullptr;
     bool removes = false;  // their files, too
+    bool waits = false;    // for job-finalize before it ends
 
     bool aborted = false;
 
@@ -135,9 +152,11 @@ class Domain final : public DomainApi {
     std::string alias;  // "virtio-disk0"
     std::unique_ptr<Source> source;
     std::optional<Job> job;
-    JobEnd last_end;  // of the job before
+    JobEnd last_end;                       // of the job before
+    std::unique_ptr<Source> overlay = {};  // that a snapshot is about to make active
+    bool overlay_is_new = false;           // its file is ours
     // Where the last increment of a pull ended, until the link is dropped or the pull given up.
-    std::optional<PullPosition> pulled;
+    std::optional<PullPosition> pulled = {};
     bool pull_filter = false;  // the node through which an increment is read may be there
     std::string pull_node() const { return "understudy-pull-" + target; }
   };
@@ -152,7 +171,17 @@ class Domain final : public DomainApi {
     std::uint64_t buffer = 0;
     bool write_blocking = false;
     bool transient_job = false;
-    xml::Backing backing = {};  // of a reused destination, if it was said
+    xml::Backing backing = {};  // what lies beneath, if it was said
+    // A destination that is a volume of a pool, which nobody translates into a path.
+    struct Volume {
+      std::string pool, name;
+    };
+    std::optional<Volume> volume = {};
+  };
+  // A disk whose overlay is to be committed into what is beneath it.
+  struct Merge {
+    Disk* disk = nullptr;
+    Source* overlay = nullptr;
   };
   // What QEMU says of a node, in bytes.
   struct Sizes {
@@ -163,7 +192,9 @@ class Domain final : public DomainApi {
   Domain(Hypervisor& hypervisor, Files& files) : hypervisor_(hypervisor), files_(files) {}
 
   // domain.cc
-  DomainResult<void> add_disk(const DiskDefinition& definition);
+  DomainResult<void> add_disks(const std::vector<DiskDefinition>& definitions);
+  // Its nodes and its device.
+  DomainResult<void> plug(Disk& disk);
   DomainResult<Disk*> find(const std::string& disk);
   // The reply's "return"; QEMU's refusal as libvirt wraps it.
   DomainResult<Json> execute(std::string_view command, const Json& arguments);
@@ -171,7 +202,8 @@ class Domain final : public DomainApi {
   DomainResult<void> execute_ignoring(std::string_view command, const Json& arguments);
   void number(Source& top);
   DomainResult<void> attach_storage(Source& source);
-  // `backing` null: opened with "backing": null, where the format can have one.
+  // `backing` null: opened with "backing": null, where the format can have one; what QEMU finds in
+  // the header if nobody knows what lies beneath.
   DomainResult<void> attach_format(Source& source, const Source* backing, bool read_only);
   DomainResult<void> attach_chain(Source& top, bool read_only);
   // Removes the nodes of this one image, format before storage, ignoring refusals.
@@ -211,14 +243,40 @@ class Domain final : public DomainApi {
                                                  const std::optional<std::string>& top,
                                                  std::uint32_t flags);
   static DomainResult<void> check_layers(const Disk& disk, const CommitRequest& request);
-  DomainResult<void> start_commit(Disk& disk, const CommitRequest& request);
+  // `waits`: the job does not end before job-finalize.
+  DomainResult<void> start_commit(Disk& disk, const CommitRequest& request, bool waits = false);
+
+  // snapshot_create.cc
+  DomainResult<Snapshot> plan_snapshot(const xml::SnapshotXml& request, std::uint32_t flags);
+  // `request` null: the disk is not named in the document.
+  static DomainResult<SnapshotDiskRecord> plan_disk(const Disk& disk,
+                                                    const xml::SnapshotDisk* request,
+                                                    const Snapshot& snapshot);
+  DomainResult<void> check_disk(const Disk& disk, const SnapshotDiskRecord& plan,
+                                const Snapshot& snapshot, std::uint32_t flags) const;
+  DomainResult<void> redefine(const xml::SnapshotXml& request, std::uint32_t flags);
+  DomainResult<void> save_state(const Snapshot& snapshot);
+  // snapshot_overlay.cc
+  DomainResult<void> make_overlays(const Snapshot& snapshot, std::uint32_t flags);
+  // `nodes`: query-named-block-nodes' answer.
+  DomainResult<void> open_overlay(Disk& disk, const Json& nodes);
+  DomainResult<void> drop_overlay(Disk& disk);
+  void install_overlay(Disk& disk);
+  // snapshot_revert.cc
+  // Whether nobody else's leases are in the way of these disks in place of ours.
+  DomainResult<void> check_leases_of(const std::vector<DiskDefinition>& disks) const;
+  // snapshot_delete.cc
+  DomainResult<std::vector<Merge>> plan_merges(const Snapshot& snapshot);
+  DomainResult<void> check_delete(const Snapshot& snapshot, std::uint32_t flags) const;
+  DomainResult<void> delete_images(const std::string& name);
+  DomainResult<void> merge_overlays(const std::vector<Merge>& merges);
+  DomainResult<void> wait_for_merge(Disk& disk);
 
   // block_copy.cc
   DomainResult<void> copy(const std::string& disk, CopyRequest request);
   DomainResult<void> check_destination(const Disk& disk, const CopyRequest& request) const;
   DomainResult<void> start_copy(Disk& disk, const CopyRequest& request);
-  // block_copy_xml.cc
-  DomainResult<void> take_backing(const xml::Backing& given, Source& above);
+  DomainResult<void> find_beneath(const CopyRequest& request, Source& mirror);
   DomainResult<void> begin_copy(Disk& disk, const CopyRequest& request);
   DomainResult<void> open_image(Source& mirror);
   DomainResult<void> create_image(const Disk& disk, const CopyRequest& request, Source& mirror);
@@ -226,8 +284,13 @@ class Domain final : public DomainApi {
   DomainResult<void> create_qcow2(const Source& source, const Sizes& sizes, const Source* beneath,
                                   Source& mirror);
   DomainResult<Sizes> sizes_of(const Source& source);
+  // `nodes`: query-named-block-nodes' answer.
+  static DomainResult<Sizes> sizes_in(const Json& nodes, const Source& source);
   // Returns when the job is gone.
   DomainResult<void> run_create_job(const std::string& id, Json options);
+
+  // block_copy_xml.cc
+  static DomainResult<void> take_backing(const xml::Backing& given, Source& above);
 
   // block_job.cc
   DomainResult<void> pivot(Job& job);
@@ -255,14 +318,41 @@ class Domain final : public DomainApi {
   // reconnect.cc
   DomainResult<void> look_at_nodes(Job& job);
   DomainResult<void> end_create_jobs(const Json& jobs);
+  DomainResult<void> end_snapshot();
   DomainResult<void> resume(Disk& disk, const Json& jobs);
   DomainResult<void> undo_start(Disk& disk);
+  // leases.cc
+  // What a file has to be for a chain and its job.
+  struct Need {
+    LeaseMode lease = LeaseMode::shared;
+    Label label = Label::read_only;
+  };
+  using Needs = std::map<std::string, Need>;  // by path
+  static Needs needs_of(const Disk& disk);
+  std::string holder(const Disk& disk) const { return name_ + "/" + disk.target; }
+  // To be called when the disk's job is there and nothing was done for it yet: takes or raises the
+  // leases that it needs, all or none.  Those that it no longer needs stay.
+  DomainResult<void> take_leases(const Disk& disk);
+  // The same with the labels, when all files are there and QEMU has been told nothing.
+  DomainResult<void> raise_labels(const Disk& disk);
+  // When QEMU has let go, and before a file is removed: what is not needed is given back, and what
+  // was raised is lowered.
+  void give_back(const Disk& disk);
+  void give_back_to(const std::string& holder, const Needs& needs);
 
   Hypervisor& hypervisor_;
   Files& files_;
   bool persistent_ = false;
   Dialect dialect_ = Dialect::as_libvirt;
+  bool running_ = false;  // the guest's processors
+  std::string name_;
+  LockManager* locks_ = nullptr;
+  Labels* labels_ = nullptr;
   std::function<void(const std::string&)> keep_status_;
+  std::function<Outcome<void>()> restart_;
+  std::function<std::int64_t()> now_;
+  SnapshotTree snapshots_;
+  std::optional<Snapshot> making_;  // that is to be in the tree when it is done
   unsigned next_index_ = 1;
   std::deque<Disk> disks_;
   std::deque<BlockJobEvent> events_;

@@ -155,7 +155,8 @@ TEST(Nodes, IndexesAreNotReused) {
   EXPECT_EQ(on.hypervisor.mirrors.at(1)["job-id"], "copy-vda-libvirt-1-format");
 }
 
-TEST(Nodes, FurtherDisksContinueTheIndexes) {
+// testdata/libvirt_9_0_snapshots.json, t1.
+TEST(Nodes, AreNumberedFromTheLastDisk) {
   testing::MapFiles files;
   testing::ObligingHypervisor hypervisor;
   const std::string top = testing::make_source(files, "chain3");
@@ -164,11 +165,12 @@ TEST(Nodes, FurtherDisksContinueTheIndexes) {
       hypervisor, files, {.disks = {{"vda", top, "qcow2"}, {"vdb", kDirectory + "/data", "raw"}}});
   ASSERT_EQ(outcome_of(domain), "ok");
   ASSERT_EQ(outcome_of((*domain)->block_rebase("vdb", kCopy, 0, kRebaseCopy)), "ok");
-  EXPECT_EQ(hypervisor.mirrors.at(0)["device"], "libvirt-4-format");
-  EXPECT_EQ(hypervisor.mirrors.at(0)["job-id"], "copy-vdb-libvirt-4-format");
+  EXPECT_EQ(hypervisor.mirrors.at(0)["device"], "libvirt-1-format");
+  EXPECT_EQ(hypervisor.mirrors.at(0)["job-id"], "copy-vdb-libvirt-1-format");
   EXPECT_EQ(*(*domain)->qdev("vdb"), "/machine/peripheral/virtio-disk1/virtio-backend");
   // A job on one disk is none on the other; both may run.
   ASSERT_EQ(outcome_of((*domain)->block_rebase("vda", kCopy + "2", 0, kRebaseCopy)), "ok");
+  EXPECT_EQ(hypervisor.mirrors.at(1)["job-id"], "copy-vda-libvirt-2-format");
   EXPECT_EQ((*(*domain)->next_event(1ms))->disk, "vdb");
   EXPECT_EQ((*(*domain)->next_event(1ms))->disk, "vda");
 }

@@ -94,6 +94,10 @@ inline Failure not_translated(const std::string& pool, const std::string& volume
               "storage source pool '" + pool + "' volume '" + volume + "' is not translated");
 }
 inline Failure not_transient() { return qemu("OPERATION_INVALID", "domain is not transient"); }
+inline Failure backing_without_shallow() {
+  return qemu("INVALID_ARG",
+              "backingStore of mirror without VIR_DOMAIN_BLOCK_COPY_SHALLOW doesn't make sense");
+}
 inline Failure shallow_into_raw(const std::string& target) {
   return qemu("CONFIG_UNSUPPORTED",
               "shallow copy of disk '" + target + "' into a raw file is not possible");
@@ -214,6 +218,18 @@ inline Failure format_not_named(const std::string& target, const std::string& pa
 inline Failure destination_not_empty(const std::string& target, const std::string& path) {
   return qemu("CONFIG_UNSUPPORTED",
               "reused destination of disk '" + target + "' is not empty: " + path);
+}
+
+// The code and the text of libvirt's own lock daemon (virlockspace.c; the text as libvirt 9.0's
+// library holds it), which does not know the holder's name.
+inline Failure leased(const std::string& path, const std::string& holder) {
+  return make("LOCKSPACE", "RESOURCE_BUSY",
+              "Lockspace resource '" + path + "' is locked by '" + holder + "'");
+}
+// `reason`: strerror's text.
+inline Failure cannot_label(const std::string& path, const std::string& reason) {
+  return make("SECURITY", "SYSTEM_ERROR",
+              "unable to set security context on '" + path + "': " + reason);
 }
 
 // Ours: what this version leaves out.

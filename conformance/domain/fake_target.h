@@ -12,6 +12,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "conformance/target/files.h"
@@ -228,7 +229,8 @@ class ObligingHypervisor final : public Hypervisor {
   bool held = false;         // jobs go on for ever: a mirror or an active commit is never ready
   std::string mirror_error;  // a mirror fails with this
   std::string create_error;
-  bool silent = false;  // no events at all
+  bool silent = false;   // no events at all
+  bool running = false;  // says so once, by RESUME
   // The refusals to come, by the number of commands of this name before.
   std::map<std::pair<std::string, int>, std::string> refusals;
   std::vector<std::string> sent;  // commands, with the actions of transactions
@@ -251,12 +253,17 @@ class ObligingHypervisor final : public Hypervisor {
     if (name == "blockdev-create") conclude(arguments["job-id"], create_error);
     if (name == "blockdev-mirror") start_mirror(arguments);
     if (name == "block-stream" || name == "block-commit") start_merge(arguments);
+    if (name == "job-finalize") conclude(arguments["id"], "");
+    if (name == "human-monitor-command") return Json{{"return", ""}};
     if (name == "job-complete") conclude(arguments["id"], mirror_error);
     if (name == "block-job-cancel")
       conclude(arguments["device"], held ? "Operation canceled" : mirror_error);
     return Json{{"return", Json::object()}};
   }
-  Outcome<std::optional<Event>> poll_event() override { return std::nullopt; }
+  Outcome<std::optional<Event>> poll_event() override {
+    if (!std::exchange(running, false)) return std::nullopt;
+    return Event{"RESUME", Json::object()};
+  }
   Outcome<std::optional<Event>> next_event(std::chrono::milliseconds) override {
     if (events_.empty() || silent) return std::nullopt;
     std::optional<Event> event = std::move(events_.front());
@@ -287,7 +294,9 @@ class ObligingHypervisor final : public Hypervisor {
     const std::string id = arguments["job-id"];
     events_.push_back({"JOB_STATUS_CHANGE", job_event(id, "running")});
     if (held) return;
-    if (arguments.value("top-node", Json()) == arguments["device"])
+    if (!arguments.value("auto-finalize", true))
+      events_.push_back({"JOB_STATUS_CHANGE", job_event(id, "pending")});
+    else if (arguments.value("top-node", Json()) == arguments["device"])
       events_.push_back({"JOB_STATUS_CHANGE", job_event(id, "ready")});
     else
       conclude(id, "");

@@ -23,17 +23,25 @@ std::string status_of(const Json& jobs, const std::string& id) {
 
 DomainResult<std::unique_ptr<Domain>> Domain::reconnect(
     Hypervisor& hypervisor, Files& files, const std::string& status,
-    std::function<void(const std::string&)> keep_status) {
+    std::function<void(const std::string&)> keep_status, LockManager* locks, Labels* labels) {
   std::unique_ptr<Domain> domain(new Domain(hypervisor, files));
   domain->keep_status_ = std::move(keep_status);
+  domain->locks_ = locks;
+  domain->labels_ = labels;
   if (auto read = domain->read_status(status); !read)
     return std::unexpected(std::move(read).error());
+  // Labels of what QEMU has open are on the files; a lock manager may have lost its leases.
+  for (const Disk& disk : domain->disks_)
+    if (auto taken = domain->take_leases(disk); !taken)
+      return std::unexpected(std::move(taken).error());
   // A new connection is told nothing of what was before.
   for (;;) {
     auto event = hypervisor.poll_event();
     if (!event) return std::unexpected(std::move(event).error());
     if (!*event) break;
   }
+  if (auto undone = domain->end_snapshot(); !undone)
+    return std::unexpected(std::move(undone).error());
   auto jobs = domain->execute("query-jobs", nullptr);
   if (!jobs) return std::unexpected(std::move(jobs).error());
   if (auto ended = domain->end_create_jobs(*jobs); !ended)
@@ -47,6 +55,7 @@ DomainResult<std::unique_ptr<Domain>> Domain::reconnect(
     if (auto resumed = domain->resume(disk, *jobs); !resumed)
       return std::unexpected(std::move(resumed).error());
   }
+  for (const Disk& disk : domain->disks_) domain->give_back(disk);
   domain->save();
   return domain;
 }
@@ -64,13 +73,49 @@ DomainResult<void> Domain::end_create_jobs(const Json& jobs) {
   return {};
 }
 
+// A snapshot that was being made.  Of its overlays all are active, or none; and what there is of
+// the latter goes.  Whether the machine's state was saved its image tells.
+DomainResult<void> Domain::end_snapshot() {
+  const bool any_overlay =
+      std::ranges::any_of(disks_, [](const Disk& disk) { return !!disk.overlay; });
+  if (!any_overlay && !making_) return {};
+  auto nodes = execute("query-named-block-nodes", nullptr);
+  if (!nodes) return std::unexpected(std::move(nodes).error());
+  bool is_made = false;
+  for (Disk& disk : disks_) {
+    const Source& image = disk.overlay ? *disk.overlay : *disk.source;
+    bool has_it = false;
+    for (const Json& node : *nodes) {
+      if (!reply::is(node, "node-name", image.format_node())) continue;
+      if (disk.overlay) has_it = reply::number(node, "backing_file_depth") > 0;
+      for (const Json& kept : reply::member(reply::member(node, "image"), "snapshots"))
+        has_it = has_it || (making_ && reply::is(kept, "name", making_->name));
+    }
+    is_made = is_made || has_it;
+    if (!disk.overlay) continue;
+    disk.overlay->storage_open = disk.overlay->format_open = true;
+    if (has_it)
+      install_overlay(disk);
+    else if (auto gone = drop_overlay(disk); !gone)
+      return gone;
+  }
+  if (is_made && making_) {
+    snapshots_.set_current(making_->name);
+    snapshots_.add(*std::move(making_));
+  }
+  making_.reset();
+  return {};
+}
+
 // Which nodes of a copy there are.  Too many do no harm: what is not there cannot be removed, and
 // that is not looked at.  Only where a pivot may have begun it must be known, and the hypervisor
 // asked.
 DomainResult<void> Domain::look_at_nodes(Job& job) {
   if (job.kind != JobKind::copy) return {};
-  const bool may_be_hung = job.state == JobState::ready && job.mirror->beneath != nullptr;
-  const bool is_beneath_open = job.state != JobState::starting && job.state != JobState::running;
+  const bool may_be_hung =
+      job.reuse && job.state == JobState::ready && job.mirror->beneath != nullptr;
+  const bool is_beneath_open =
+      !job.reuse || (job.state != JobState::starting && job.state != JobState::running);
   job.mirror->storage_open = job.mirror->format_open = true;
   for (Source* source = job.mirror->beneath.get(); source != nullptr;
        source = source->beneath.get())
@@ -106,8 +151,11 @@ DomainResult<void> Domain::resume(Disk& disk, const Json& jobs) {
   if (status.empty()) return undo_start(disk);
   if (status == "concluded") return conclude(disk);
   const bool is_ready = status == "ready" || status == "standby";
-  if (job.state == JobState::aborting)
+  // A client that was about to end it is gone: the snapshot stays, and can be deleted anew.
+  if (job.waits || job.state == JobState::aborting) {
+    job.state = JobState::aborting;
     return execute_ignoring("block-job-cancel", {{"device", job.id}});
+  }
   // All that comes before was done; it is refused if it was sent.
   if (job.state == JobState::pivoting)
     return is_ready ? execute_ignoring("job-complete", {{"id", job.id}}) : DomainResult<void>();
@@ -119,11 +167,12 @@ DomainResult<void> Domain::resume(Disk& disk, const Json& jobs) {
 
 // The call that was to begin it never came to that.
 DomainResult<void> Domain::undo_start(Disk& disk) {
-  if (disk.job->kind == JobKind::copy) {
-    if (auto gone = detach(*disk.job->mirror); !gone) return gone;
-    if (!disk.job->reuse) static_cast<void>(files_.remove(disk.job->mirror->path).ok());
-  }
-  disk.job.reset();
+  if (disk.job->kind == JobKind::copy)
+    if (auto gone = detach_chain(*disk.job->mirror); !gone) return gone;
+  const Job job = *std::exchange(disk.job, std::nullopt);
+  give_back(disk);
+  if (job.kind == JobKind::copy && !job.reuse)
+    static_cast<void>(files_.remove(job.mirror->path).ok());
   return {};
 }
 

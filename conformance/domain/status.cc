@@ -17,8 +17,9 @@ using xml::Element;
 
 constexpr xml::DocumentKind kKind{"domstatus", "(domain_status)", "DOMAIN"};
 constexpr std::array<std::string_view, 4> kKinds = {"copy", "pull", "commit", "active-commit"};
-constexpr std::array<std::string_view, 7> kStates = {"starting", "running",   "ready", "aborting",
-                                                     "pivoting", "succeeded", "failed"};
+constexpr std::array<std::string_view, 8> kStates = {"starting", "running",  "ready",     "pending",
+                                                     "aborting", "pivoting", "succeeded", "failed"};
+constexpr std::array<std::string_view, 4> kModes = {"no", "internal", "external", "manual"};
 constexpr std::array<std::string_view, 3> kBackings = {"unknown", "terminated", "known"};
 
 void set_flag(Element& element, std::string_view name, bool value) {
@@ -37,6 +38,28 @@ void add_chain(Element& parent, const Source& top) {
     image.set("backing", kBackings[std::to_underlying(source->backing)]);
     parent.add(std::move(image));
   }
+}
+
+Element snapshot_element(std::string_view name, const Snapshot& snapshot) {
+  Element element = Element::named(name);
+  element.set("name", snapshot.name).set_if("parent", snapshot.parent);
+  element.set("state", snapshot.state).set("memory", name_of(snapshot.memory));
+  element.set("time", std::to_string(snapshot.creation_time));
+  if (snapshot.description)
+    element.add(Element::named("description")).add_text(*snapshot.description);
+  for (const auto& [target, source] : snapshot.sources)
+    element.add(Element::named("source"))
+        .set("target", target)
+        .set("path", source.path)
+        .set("format", source.format);
+  for (const SnapshotDiskRecord& disk : snapshot.disks) {
+    Element record = Element::named("disk");
+    record.set("target", disk.target).set("mode", name_of(disk.mode));
+    record.set_if("path", disk.path).set_if("format", disk.format);
+    set_flag(record, "merging", disk.merging);
+    element.add(std::move(record));
+  }
+  return element;
 }
 
 // --- reading -------------------------------------------------------------------------------------
@@ -99,6 +122,33 @@ DomainResult<std::unique_ptr<Source>> read_chain_of(const Element& parent) {
   return top;
 }
 
+DomainResult<Snapshot> read_snapshot(const Element& element) {
+  Snapshot snapshot{.name = text_of(element, "name"), .parent = text_of(element, "parent")};
+  snapshot.state = text_of(element, "state");
+  const auto memory = word_of<SnapshotMode>(element, "memory", kModes);
+  const std::string time = text_of(element, "time");
+  const auto [end, error] =
+      std::from_chars(time.data(), time.data() + time.size(), snapshot.creation_time);
+  if (!memory || snapshot.name.empty() || error != std::errc() || end != time.data() + time.size())
+    return malformed("a snapshot without name, memory or time");
+  snapshot.memory = *memory;
+  for (const Element& child : element.children) {
+    if (child.name == "description") snapshot.description = child.text();
+    if (child.name == "source")
+      snapshot.sources[text_of(child, "target")] = {text_of(child, "path"),
+                                                    text_of(child, "format")};
+    if (child.name != "disk") continue;
+    const auto mode = word_of<SnapshotMode>(child, "mode", kModes);
+    if (!mode) return malformed("a snapshot's disk without mode");
+    snapshot.disks.push_back({text_of(child, "target"), *mode, text_of(child, "path"),
+                              text_of(child, "format"), is_set(child, "merging")});
+  }
+  for (const SnapshotDiskRecord& disk : snapshot.disks)
+    if (!snapshot.sources.contains(disk.target))
+      return malformed("a snapshot's disk without source");
+  return snapshot;
+}
+
 Source* of_index(Source& top, unsigned index) {
   for (Source* source = &top; source != nullptr; source = source->beneath.get())
     if (source->index == index) return source;
@@ -113,6 +163,8 @@ void Domain::save() {
   status.set("next-index", std::to_string(next_index_));
   set_flag(status, "persistent", persistent_);
   set_flag(status, "as-proposed", dialect_ == Dialect::as_proposed);
+  set_flag(status, "running", running_);
+  status.set("name", name_);
   for (const Disk& disk : disks_) {
     Element element = Element::named("disk");
     element.set("target", disk.target).set("alias", disk.alias);
@@ -126,6 +178,7 @@ void Domain::save() {
       set_flag(work, "shallow", job.shallow);
       set_flag(work, "reuse", job.reuse);
       set_flag(work, "removes", job.removes);
+      set_flag(work, "waits", job.waits);
       set_flag(work, "aborted", job.aborted);
       set_flag(work, "ended-failed", disk.last_end.failed);
       work.set_if("error", disk.last_end.error);
@@ -134,8 +187,19 @@ void Domain::save() {
       if (job.mirror) add_chain(work, *job.mirror);
       element.add(std::move(work));
     }
+    if (disk.overlay) {
+      Element overlay = Element::named("overlay");
+      set_flag(overlay, "new", disk.overlay_is_new);
+      add_chain(overlay, *disk.overlay);
+      element.add(std::move(overlay));
+    }
     status.add(std::move(element));
   }
+  for (const Snapshot* snapshot : snapshots_.all()) {
+    Element& element = status.add(snapshot_element("snapshot", *snapshot));
+    set_flag(element, "current", snapshot == snapshots_.current());
+  }
+  if (making_) status.add(snapshot_element("new-snapshot", *making_));
   keep_status_(xml::format_element(status));
 }
 
@@ -147,6 +211,22 @@ DomainResult<void> Domain::read_status(const std::string& text) {
   next_index_ = *next;
   persistent_ = is_set(*status, "persistent");
   if (is_set(*status, "as-proposed")) dialect_ = Dialect::as_proposed;
+  running_ = is_set(*status, "running");
+  name_ = text_of(*status, "name");
+  for (const Element& element : status->children) {
+    if (element.name != "snapshot" && element.name != "new-snapshot") continue;
+    auto snapshot = read_snapshot(element);
+    if (!snapshot) return std::unexpected(std::move(snapshot).error());
+    if (snapshots_.find(snapshot->name) != nullptr ||
+        (!snapshot->parent.empty() && snapshots_.find(snapshot->parent) == nullptr))
+      return malformed("snapshot " + snapshot->name + " twice or without its parent");
+    if (element.name == "new-snapshot") {
+      making_ = *std::move(snapshot);
+      continue;
+    }
+    if (is_set(element, "current")) snapshots_.set_current(snapshot->name);
+    snapshots_.append(*std::move(snapshot));
+  }
   for (const Element& element : status->children) {
     if (element.name != "disk") continue;
     Disk& disk = disks_.emplace_back();
@@ -156,6 +236,12 @@ DomainResult<void> Domain::read_status(const std::string& text) {
     auto chain = read_chain_of(element);
     if (!chain) return std::unexpected(std::move(chain).error());
     disk.source = *std::move(chain);
+    if (const Element* overlay = element.child("overlay")) {
+      auto image = read_chain_of(*overlay);
+      if (!image) return std::unexpected(std::move(image).error());
+      disk.overlay = *std::move(image);
+      disk.overlay_is_new = is_set(*overlay, "new");
+    }
     const Element* work = element.child("blockjob");
     if (work == nullptr) continue;
     Job job;
@@ -168,6 +254,7 @@ DomainResult<void> Domain::read_status(const std::string& text) {
     job.shallow = is_set(*work, "shallow");
     job.reuse = is_set(*work, "reuse");
     job.removes = is_set(*work, "removes");
+    job.waits = is_set(*work, "waits");
     job.aborted = is_set(*work, "aborted");
     disk.last_end = {.failed = is_set(*work, "ended-failed"), .error = text_of(*work, "error")};
     if (const auto top = number_of(*work, "top")) job.top = of_index(*disk.source, *top);

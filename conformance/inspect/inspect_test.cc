@@ -237,7 +237,7 @@ TEST(Hostile, HeadersThatLie) {
            {56, 0, "no refcount table"},
            {56, 129, "refcount table is larger than 8 MiB"},
            {56, 0xffffffff, "refcount table is larger than 8 MiB"},
-           {60, 1, "internal snapshots"},
+           {60, 0x10001, "more than 65536 internal snapshots"},
            {76, 4, "external data file"},
            {76, 16, "extended L2"},
            {76, 32, "unknown incompatible features 0x20"},

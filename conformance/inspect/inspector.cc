@@ -39,7 +39,14 @@ sim::Result<Layer> read_qcow2(const Files& files, const std::string& path, std::
   layer.report.backing_format = header.backing_format;
   TRY(layer.content, read_qcow2_content(files, path, header, tables));
   layer.report.own = kinds_of(layer.content);
-  TRY(layer.report.check, recount(files, path, size, header, tables));
+  TRY(const Qcow2Snapshots snapshots, read_qcow2_snapshots(files, path, size, header));
+  for (const Qcow2Snapshot& snapshot : snapshots.all) {
+    Qcow2Header view = header;
+    view.size = snapshot.disk_size;
+    TRY(Content content, read_qcow2_content(files, path, view, snapshot.tables));
+    layer.snapshots.push_back({snapshot.name, std::move(content)});
+  }
+  TRY(layer.report.check, recount(files, path, size, header, tables, snapshots));
   return layer;
 }
 

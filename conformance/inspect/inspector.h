@@ -27,9 +27,14 @@
 
 namespace conformance::inspect {
 
+struct InternalSnapshot {
+  std::string name;
+  Content content;  // what the layer's own bytes were
+};
 struct Layer {
   ImageReport report;
   Content content;
+  std::vector<InternalSnapshot> snapshots;  // in the table's order
 };
 
 // What a guest reads through a chain.

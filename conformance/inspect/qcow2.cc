@@ -15,6 +15,7 @@ constexpr std::uint32_t kMagic = 0x514649fb;
 constexpr std::uint64_t kMostL1Bytes = 32 << 20;
 constexpr std::uint64_t kMostRefcountTableBytes = 8 << 20;
 constexpr std::size_t kMostBackingName = 1023;
+constexpr std::uint32_t kMostSnapshots = 65536;
 constexpr std::uint32_t kExtensionEnd = 0;
 constexpr std::uint32_t kExtensionBackingFormat = 0xe2792aca;
 constexpr std::uint32_t kExtensionBitmaps = 0x23852875;
@@ -164,8 +165,10 @@ sim::Result<Qcow2Header> read_qcow2_header(const Files& files, const std::string
   header.l1_offset = sim::load_be<std::uint64_t>(bytes, 40);
   header.refcount_table_offset = sim::load_be<std::uint64_t>(bytes, 48);
   header.refcount_table_clusters = sim::load_be<std::uint32_t>(bytes, 56);
-  if (sim::load_be<std::uint32_t>(bytes, 60) != 0)
-    return refuse(path, "it has internal snapshots, which are not supported here");
+  header.snapshot_count = sim::load_be<std::uint32_t>(bytes, 60);
+  header.snapshots_offset = sim::load_be<std::uint64_t>(bytes, 64);
+  if (header.snapshot_count > kMostSnapshots)
+    return refuse(path, "it has more than 65536 internal snapshots");
   first.limit = header.cluster_size();
   TRY_OK(read_version_3(first, header));
   TRY_OK(check_tables(path, file_size, header));
@@ -215,6 +218,51 @@ sim::Result<Qcow2Tables> read_qcow2_tables(const Files& files, const std::string
     tables.l2.push_back(std::move(table));
   }
   return tables;
+}
+
+sim::Result<Qcow2Snapshots> read_qcow2_snapshots(const Files& files, const std::string& path,
+                                                 std::uint64_t file_size,
+                                                 const Qcow2Header& header) {
+  constexpr std::size_t kFixed = 40;
+  Qcow2Snapshots snapshots;
+  std::uint64_t at = header.snapshots_offset;
+  for (std::uint32_t i = 0; i < header.snapshot_count; ++i) {
+    std::vector<std::byte> entry(kFixed);
+    if (at > file_size || file_size - at < kFixed)
+      return refuse(path, "its snapshot table lies beyond the end of the file");
+    TRY_OK(files.read(path, at, entry));
+    const auto extra = sim::load_be<std::uint32_t>(entry, 36);
+    const auto id_length = sim::load_be<std::uint16_t>(entry, 12);
+    const auto name_length = sim::load_be<std::uint16_t>(entry, 14);
+    const std::uint64_t length = std::uint64_t{kFixed} + extra + id_length + name_length;
+    if (file_size - at < length)
+      return refuse(path, "its snapshot table lies beyond the end of the file");
+    entry.resize(length);
+    TRY_OK(files.read(path, at, entry));
+    const auto text = [&](std::size_t offset, std::size_t bytes) {
+      std::string result(bytes, '\0');
+      std::memcpy(result.data(), entry.data() + offset, bytes);
+      return result;
+    };
+    Qcow2Snapshot snapshot{
+        .id = text(kFixed + extra, id_length),
+        .name = text(kFixed + extra + id_length, name_length),
+        .l1_offset = sim::load_be<std::uint64_t>(entry, 0),
+        .l1_size = sim::load_be<std::uint32_t>(entry, 8),
+        .disk_size = extra >= 16 ? sim::load_be<std::uint64_t>(entry, 48) : header.size,
+        .tables = {}};
+    Qcow2Header view = header;
+    view.l1_offset = snapshot.l1_offset;
+    view.l1_size = snapshot.l1_size;
+    view.size = snapshot.disk_size;
+    TRY_OK(check_tables(path, file_size, view));
+    TRY(snapshot.tables, read_qcow2_tables(files, path, file_size, view));
+    snapshots.all.push_back(std::move(snapshot));
+    at += length;
+    snapshots.table_length = at - header.snapshots_offset;
+    at = header.snapshots_offset + sim::align_up(snapshots.table_length, 8);
+  }
+  return snapshots;
 }
 
 sim::Result<Content> read_qcow2_content(const Files& files, const std::string& path,

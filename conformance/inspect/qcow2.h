@@ -2,7 +2,7 @@
 //
 // Versions 2 and 3, clusters of 512 bytes to 2 MiB, refcounts of 1 to 64 bits, standard L2 entries.
 // Refused with a reason: compressed clusters, encryption, extended L2 entries, external data
-// files, internal snapshots, persistent bitmaps.
+// files, persistent bitmaps.
 
 #pragma once
 
@@ -26,6 +26,8 @@ struct Qcow2Header {
   std::uint64_t l1_offset = 0;
   std::uint64_t refcount_table_offset = 0;
   std::uint32_t refcount_table_clusters = 0;
+  std::uint32_t snapshot_count = 0;
+  std::uint64_t snapshots_offset = 0;
   unsigned refcount_order = 4;  // a refcount has 1 << order bits
   std::uint32_t header_length = 0;
   std::string backing_file;
@@ -50,6 +52,23 @@ struct Qcow2Tables {
 sim::Result<Qcow2Tables> read_qcow2_tables(const Files& files, const std::string& path,
                                            std::uint64_t file_size, const Qcow2Header& header);
 
+// An internal snapshot: what the guest's disk was, and maybe the machine's state behind its end.
+struct Qcow2Snapshot {
+  std::string id;
+  std::string name;
+  std::uint64_t l1_offset = 0;
+  std::uint32_t l1_size = 0;    // entries
+  std::uint64_t disk_size = 0;  // bytes
+  Qcow2Tables tables;
+};
+struct Qcow2Snapshots {
+  std::vector<Qcow2Snapshot> all;  // in the table's order
+  std::uint64_t table_length = 0;  // bytes, from snapshots_offset on
+};
+sim::Result<Qcow2Snapshots> read_qcow2_snapshots(const Files& files, const std::string& path,
+                                                 std::uint64_t file_size,
+                                                 const Qcow2Header& header);
+
 // What the guest's disk holds in this file.
 sim::Result<Content> read_qcow2_content(const Files& files, const std::string& path,
                                         const Qcow2Header& header, const Qcow2Tables& tables);
@@ -57,7 +76,7 @@ sim::Result<Content> read_qcow2_content(const Files& files, const std::string& p
 // Counts every reference to every cluster anew and compares.
 sim::Result<CheckResult> recount(const Files& files, const std::string& path,
                                  std::uint64_t file_size, const Qcow2Header& header,
-                                 const Qcow2Tables& tables);
+                                 const Qcow2Tables& tables, const Qcow2Snapshots& snapshots = {});
 
 // The parts of a table entry (L1 and standard L2).
 inline constexpr std::uint64_t kOffsetMask = 0x00fffffffffffe00;

@@ -17,12 +17,13 @@ constexpr std::uint64_t kMostClusters = std::uint64_t{1} << 24;
 class Recount {
  public:
   Recount(const Files& files, const std::string& path, std::uint64_t file_size,
-          const Qcow2Header& header, const Qcow2Tables& tables)
+          const Qcow2Header& header, const Qcow2Tables& tables, const Qcow2Snapshots& snapshots)
       : files_(files),
         path_(path),
         file_size_(file_size),
         header_(header),
         tables_(tables),
+        snapshots_(snapshots),
         cluster_(header.cluster_size()),
         clusters_(sim::div_up(file_size, cluster_)),
         references_(clusters_, 0) {}
@@ -30,7 +31,10 @@ class Recount {
   sim::Result<CheckResult> run() {
     TRY_OK(read_refcounts());
     count(0, cluster_, "the header");
-    count_guest_data();
+    count_guest_data(header_.l1_offset, header_.l1_size, tables_);
+    for (const Qcow2Snapshot& snapshot : snapshots_.all)
+      count_guest_data(snapshot.l1_offset, snapshot.l1_size, snapshot.tables);
+    count(header_.snapshots_offset, snapshots_.table_length, "the snapshot table");
     count(header_.refcount_table_offset, header_.refcount_table_clusters * cluster_,
           "the refcount table");
     count_refcount_blocks();
@@ -51,7 +55,7 @@ class Recount {
 
   sim::Result<> read_refcounts();
   void count(std::uint64_t offset, std::uint64_t length, std::string_view what);
-  void count_guest_data();
+  void count_guest_data(std::uint64_t l1_offset, std::uint32_t l1_size, const Qcow2Tables& tables);
   void count_refcount_blocks();
   void compare();
   void check_copied_bits();
@@ -65,6 +69,7 @@ class Recount {
   std::uint64_t file_size_;
   const Qcow2Header& header_;
   const Qcow2Tables& tables_;
+  const Qcow2Snapshots& snapshots_;
   std::uint64_t cluster_;
   std::uint64_t clusters_;                 // in the file
   std::vector<std::uint32_t> references_;  // found, by cluster
@@ -121,11 +126,12 @@ void Recount::count(std::uint64_t offset, std::uint64_t length, std::string_view
     if (i < clusters_) ++references_[i];
 }
 
-void Recount::count_guest_data() {
-  count(header_.l1_offset, std::uint64_t{header_.l1_size} * 8, "the L1 table");
+void Recount::count_guest_data(std::uint64_t l1_offset, std::uint32_t l1_size,
+                               const Qcow2Tables& tables) {
+  count(l1_offset, std::uint64_t{l1_size} * 8, "the L1 table");
   std::size_t next = 0;
-  for (std::uint32_t i = 0; i < tables_.l1.size(); ++i) {
-    const std::uint64_t entry = tables_.l1[i];
+  for (std::uint32_t i = 0; i < tables.l1.size(); ++i) {
+    const std::uint64_t entry = tables.l1[i];
     if (entry == 0) continue;
     const std::uint64_t offset = entry & kOffsetMask;
     if (entry & ~(kOffsetMask | kCopied))
@@ -133,8 +139,8 @@ void Recount::count_guest_data() {
     count(offset, cluster_, "an L2 table");
     if (!sim::is_aligned(offset, cluster_))
       corruption(fmt::format("L1 entry {} is not aligned: {:#x}", i, entry));
-    if (next == tables_.l2.size() || tables_.l2[next].l1_index != i) continue;
-    const Qcow2Tables::L2& table = tables_.l2[next++];
+    if (next == tables.l2.size() || tables.l2[next].l1_index != i) continue;
+    const Qcow2Tables::L2& table = tables.l2[next++];
     const std::uint64_t reserved =
         ~(kOffsetMask | kCopied | (header_.version >= 3 ? kReadsAsZero : 0));
     for (std::size_t k = 0; k < table.entries.size(); ++k) {
@@ -203,10 +209,10 @@ void Recount::check_copied_bits() {
 
 sim::Result<CheckResult> recount(const Files& files, const std::string& path,
                                  std::uint64_t file_size, const Qcow2Header& header,
-                                 const Qcow2Tables& tables) {
+                                 const Qcow2Tables& tables, const Qcow2Snapshots& snapshots) {
   if (sim::div_up(file_size, header.cluster_size()) > kMostClusters)
     return refuse(path, "the file has too many clusters to be checked here");
-  return Recount(files, path, file_size, header, tables).run();
+  return Recount(files, path, file_size, header, tables, snapshots).run();
 }
 
 }  // namespace conformance::inspect

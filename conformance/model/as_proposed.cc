@@ -56,6 +56,7 @@ CallPrediction DomainModel::pull(const std::string& disk_name, std::optional<std
   Disk* const it = find(disk_name);
   if (it == nullptr) return disk_not_found(disk_name);
   if (it->job) return busy(it->target, it->job->mirrors());
+  if (!it->hidden.empty()) return no_opinion("QEMU knows more of the chain than libvirt");
   File& active = files_.at(it->links.front().file);
   PullPosition position{.cursor = cursor.value_or(0), .end = active.layer.size()};
   if ((flags & kContinuous) != 0) {

@@ -1,6 +1,9 @@
-#include "conformance/model/domain_model.h"
+// Copies by virDomainBlockRebase and virDomainBlockCopy: libvirt's checks in their order, and the
+// start.
 
 #include <algorithm>
+#include <bit>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -14,25 +17,50 @@ namespace {
 
 constexpr std::uint32_t kNeedsCopy = kShallow | kReuseExt | kCopyRaw | kCopyDev;
 constexpr std::uint32_t kKnownRebase = kNeedsCopy | kCopy | kRelative | kBandwidthBytes;
+constexpr std::uint32_t kKnownCopy =
+    kCopyShallow | kCopyReuseExt | kCopyTransientJob | kCopySynchronousWrites;
+
+// QEMU's, of the granularity of a mirror, in bytes.
+constexpr std::uint32_t kLeastGranularity = 512;
+constexpr std::uint32_t kMostGranularity = 64U << 20;
 
 std::uint64_t sectors(std::uint64_t size) { return sim::div_up(size, 512); }
 
+CallPrediction too_many_bytes() {
+  return refused("QEMU", "INVALID_ARG",
+                 fmt::format("bandwidth must be less than '{}' bytes/s ({} MiB/s)", kSignedMax,
+                             kMostMebibytes));
+}
+CallPrediction relative_target() {
+  return refused("QEMU", "INVALID_ARG", "absolute path must be used as block copy target");
+}
+CallPrediction refused_by_qemu(std::string_view command, std::string_view why) {
+  return refused("QEMU", "INTERNAL_ERROR",
+                 fmt::format("unable to execute QEMU command '{}': {}", command, why));
+}
+
 }  // namespace
 
-// One block_rebase on its way through libvirt's checks.
+// One copy on its way through libvirt's checks.
 struct DomainModel::Request {
-  Disk& disk;
-  std::string path;  // as given
-  std::string file;  // its name in the directory; empty if it is in a directory that is missing
+  CopyDestination destination;
   std::uint64_t speed = 0;  // bytes/s
-  bool shallow = false;     // and there is something below
+  bool shallow = false;     // once the disk is known: and there is something below
   bool reuse = false;
-  bool raw = false;
-  bool device = false;
-  const File* existing = nullptr;
+  bool transient_job = false;
+  bool writes_through = false;
+  std::uint32_t granularity = 0;  // 0: not given
+  std::uint64_t buf_size = 0;
 
-  // Of the destination; an existing file's is probed.
-  Format format = Format::raw;
+  // Found on the way.
+  Disk* disk = nullptr;
+  std::string file =
+      {};  // its name in the directory; empty if it is in a directory that is missing
+  const File* existing = nullptr;
+  Format format = Format::raw;  // of the destination; an existing file's is probed
+
+  // The copy will lie on a chain of its own: what the document names, or the destination's header.
+  bool has_own_chain() const { return shallow && (reuse || !destination.backing.empty()); }
 };
 
 void DomainModel::add_image(const ImageSpec& spec) {
@@ -73,10 +101,15 @@ void DomainModel::add_disk(const std::string& target, const std::string& image,
   Disk disk;
   disk.target = target;
   disk.discard_unmap = discard_unmap;
-  append_chain(disk.links, image, next_index_);
-  next_index_ += static_cast<unsigned>(disk.links.size());
+  append_chain(disk.links, image, 0);
   CHECK(!disk.links.empty(), "no such image");
   disks_.push_back(std::move(disk));
+  // libvirt numbers from the last disk to the first, and what is beneath after all active images.
+  next_index_ = 1;
+  for (auto at = disks_.rbegin(); at != disks_.rend(); ++at)
+    at->links.front().index = next_index_++;
+  for (auto at = disks_.rbegin(); at != disks_.rend(); ++at)
+    for (std::size_t i = 1; i < at->links.size(); ++i) at->links[i].index = next_index_++;
 }
 
 // --- libvirt's calls --------------------------------------------------------------------------
@@ -103,29 +136,55 @@ CallPrediction DomainModel::block_rebase(const std::string& disk_name,
   if ((flags & kRelative) != 0)
     return refused("QEMU", "ARGUMENT_UNSUPPORTED",
                    "Relative backing during copy not supported yet");
-  if (!base->starts_with('/'))
-    return refused("QEMU", "INVALID_ARG", "absolute path must be used as block copy target");
+  if (!base->starts_with('/')) return relative_target();
   const std::uint64_t speed = bytes ? bandwidth : bandwidth << 20;
-  if (speed > kSignedMax)
-    return refused("QEMU", "INVALID_ARG",
-                   fmt::format("bandwidth must be less than '{}' bytes/s ({} MiB/s)", kSignedMax,
-                               kMostMebibytes));
+  if (speed > kSignedMax) return too_many_bytes();
+  const bool raw = (flags & kCopyRaw) != 0;
+  return copy(disk_name,
+              {.destination = {.path = *base,
+                               .is_device = (flags & kCopyDev) != 0,
+                               .format = raw ? std::optional(Format::raw) : std::nullopt},
+               .speed = speed,
+               .shallow = (flags & kShallow) != 0,
+               .reuse = (flags & kReuseExt) != 0});
+}
+
+CallPrediction DomainModel::block_copy(const std::string& disk_name,
+                                       const CopyDestination& destination,
+                                       const CopyParameters& parameters, std::uint32_t flags) {
+  if (const std::uint32_t strange = flags & ~kKnownCopy)
+    return unsupported_flags(strange, "qemuDomainBlockCopy");
+  if (parameters.granularity != 0 && !std::has_single_bit(parameters.granularity))
+    return refused("QEMU", "INVALID_ARG", "granularity must be power of 2");
+  if (!destination.path.starts_with('/')) return relative_target();
+  if (parameters.bandwidth > kSignedMax) return too_many_bytes();
+  return copy(disk_name, {.destination = destination,
+                          .speed = parameters.bandwidth,
+                          .shallow = (flags & kCopyShallow) != 0,
+                          .reuse = (flags & kCopyReuseExt) != 0,
+                          .transient_job = (flags & kCopyTransientJob) != 0,
+                          .writes_through = (flags & kCopySynchronousWrites) != 0,
+                          .granularity = parameters.granularity,
+                          .buf_size = parameters.buf_size});
+}
+
+CallPrediction DomainModel::copy(const std::string& disk_name, Request request) {
   Disk* found = find(disk_name);
   if (found == nullptr) return disk_not_found(disk_name);
   if (found->job) return busy(found->target, found->job->mirrors());
+  if (persistent_ && !request.transient_job)
+    return refused("QEMU", "OPERATION_INVALID", "domain is not transient");
+  request.disk = found;
+  if (!found->hidden.empty()) return no_opinion("QEMU knows more of the chain than libvirt");
+  if (found->links.size() == 1) request.shallow = false;
+  if (!request.shallow && !request.destination.backing.empty())
+    return refused(
+        "QEMU", "INVALID_ARG",
+        "backingStore of mirror without VIR_DOMAIN_BLOCK_COPY_SHALLOW doesn't make sense");
 
-  const std::string prefix = directory_ + "/";
-  if (!base->starts_with(prefix) || base->contains("//") || base->contains("/.") ||
-      base->ends_with('/'))
-    return no_opinion("the destination is not plainly beneath the directory");
-  Request request{.disk = *found,
-                  .path = *base,
-                  .file = base->substr(prefix.size()),
-                  .speed = speed,
-                  .shallow = (flags & kShallow) != 0 && found->links.size() > 1,
-                  .reuse = (flags & kReuseExt) != 0,
-                  .raw = (flags & kCopyRaw) != 0,
-                  .device = (flags & kCopyDev) != 0};
+  const std::optional<std::string> name = name_in_directory(request.destination.path);
+  if (!name) return no_opinion("the destination is not plainly beneath the directory");
+  request.file = *name;
   if (request.file.contains('/')) {
     if (files_.contains(request.file.substr(0, request.file.find('/'))))
       return no_opinion("the destination is beneath a file");
@@ -135,29 +194,41 @@ CallPrediction DomainModel::block_rebase(const std::string& disk_name,
   if (existing != files_.end()) request.existing = &existing->second;
   request.format = files_.at(found->links.front().file).layer.format();
   if (request.reuse && request.existing) request.format = request.existing->layer.format();
-  if (request.raw) request.format = Format::raw;
+  request.format = request.destination.format.value_or(request.format);
 
   if (auto refusal = check_destination(request)) {
     CallPrediction prediction;
     prediction.refusal = std::move(refusal);
     return prediction;
   }
+  if (auto refusal = check_as_proposed(request)) return *std::move(refusal);
+  if (auto refusal = refuse_leased_copy(request)) return *std::move(refusal);
   if (auto why = without_opinion(request)) return no_opinion(*std::move(why));
   return start_copy(request);
 }
 
+// What a path names in the directory, unless it is spelled in a way that needs thought.
+std::optional<std::string> DomainModel::name_in_directory(const std::string& path) const {
+  const std::string prefix = directory_ + "/";
+  if (!path.starts_with(prefix) || path.contains("//") || path.contains("/.") ||
+      path.ends_with('/'))
+    return std::nullopt;
+  return path.substr(prefix.size());
+}
+
 std::optional<Refusal> DomainModel::check_destination(const Request& request) const {
-  const std::string& target = request.disk.target;
-  if (request.shallow && request.raw && !request.reuse)
+  const std::string& target = request.disk->target;
+  const CopyDestination& destination = request.destination;
+  if (request.shallow && destination.format == Format::raw && !request.reuse)
     return Refusal{
         "QEMU", "CONFIG_UNSUPPORTED",
         fmt::format("shallow copy of disk '{}' into a raw file is not possible", target)};
   if (request.existing == nullptr) {
-    if (request.reuse || request.device)
+    if (request.reuse || destination.is_device)
       return Refusal{"QEMU", "SYSTEM_ERROR",
                      fmt::format("missing destination file for disk {}: {}: No such file or "
                                  "directory",
-                                 target, request.path)};
+                                 target, destination.path)};
     return std::nullopt;
   }
   const bool empty =
@@ -166,73 +237,186 @@ std::optional<Refusal> DomainModel::check_destination(const Request& request) co
     return Refusal{"QEMU", "CONFIG_UNSUPPORTED",
                    fmt::format("external destination file for disk {} already exists and is not a "
                                "block device: {}",
-                               target, request.path)};
-  if (request.device)
+                               target, destination.path)};
+  if (destination.is_device)
     return Refusal{"QEMU", "INVALID_ARG",
                    fmt::format("blockdev flag requested for disk {}, but file '{}' is not a block "
                                "device",
-                               target, request.path)};
-  return as_proposed_ && request.reuse ? check_as_proposed(request) : std::nullopt;
-}
-
-// A reused destination as proposed (docs/model.md, 1.7).  blockRebase can name but one format.
-std::optional<Refusal> DomainModel::check_as_proposed(const Request& request) const {
-  const std::string& target = request.disk.target;
-  if (!request.raw)
-    return Refusal{"QEMU", "CONFIG_UNSUPPORTED",
-                   fmt::format("format of the reused destination of disk '{}' must be named, it is "
-                               "not probed: {}",
-                               target, request.path)};
-  if (request.shallow) return std::nullopt;
-  // A qcow2 file has bytes: its header.
-  const Layer& layer = request.existing->layer;
-  const bool empty =
-      layer.format() == Format::raw && std::ranges::all_of(view({&layer}), [](const ViewRun& run) {
-        return run.pattern() == std::optional<std::uint8_t>(0);
-      });
-  if (empty) return std::nullopt;
-  return Refusal{
-      "QEMU", "CONFIG_UNSUPPORTED",
-      fmt::format("reused destination of disk '{}' is not empty: {}", target, request.path)};
-}
-
-std::optional<std::string> DomainModel::without_opinion(const Request& request) const {
-  const std::uint64_t size = files_.at(request.disk.links.front().file).layer.size();
-  if (size % 512 != 0) return "the disk is not a whole number of sectors";
-  if (request.shallow && !allocation_is_known(files_.at(request.disk.links.front().file).layer))
-    return "what a shallow copy takes depends on where an interrupted job had come to";
-  if (request.existing == nullptr || opened(request.file)) return std::nullopt;
-  const File& file = *request.existing;
-  if (file.layer.format() == Format::raw && file.layer.size() != size &&
-      sectors(file.layer.size()) * 512 == size)
-    return "the last sector of the destination is not whole";
-  const bool container = request.raw && file.layer.format() == Format::qcow2;
-  if (container && file.host_length && sectors(*file.host_length) * 512 == size)
-    return "a qcow2 file of just the disk's size would be overwritten as a raw one";
-  if (request.reuse && request.shallow && request.format == Format::qcow2)
-    for (const std::string& below : header_chain(file.backing))
-      for (const Disk& disk : disks_)
-        if (below == disk.links.front().file || (disk.job && disk.job->destination == below))
-          return "the destination's backing chain has a file that is being written";
+                               target, destination.path)};
   return std::nullopt;
 }
 
+// A reused destination as proposed (docs/model.md, 1.7).
+std::optional<CallPrediction> DomainModel::check_as_proposed(const Request& request) const {
+  if (!as_proposed_ || !request.reuse) return std::nullopt;
+  const CopyDestination& destination = request.destination;
+  if (!destination.format)
+    return refused("QEMU", "CONFIG_UNSUPPORTED",
+                   fmt::format("format of the reused destination of disk '{}' must be named, it is "
+                               "not probed: {}",
+                               request.disk->target, destination.path));
+  const File& file = *request.existing;
+  const bool is_raw = file.layer.format() == Format::raw;
+  const bool named_raw = *destination.format == Format::raw;
+  if (named_raw && request.shallow) return std::nullopt;
+  if (!named_raw && is_raw) return std::nullopt;  // QEMU says that it is not qcow2
+  if (opened(request.file) && !file.unchanged) return no_opinion("what is written back of it yet");
+  bool may_hold = false;
+  // Of a qcow2 file as a raw one the header is a byte that it holds.
+  bool holds = named_raw ? !is_raw : !request.shallow && !file.backing_string.empty();
+  for (const CellRun& run : file.layer.runs()) {
+    const Cell& cell = run.cell;
+    const bool may_be_empty = is_raw ? cell.zero || cell.data.test(0) : cell.absent;
+    holds = holds || !may_be_empty;
+    may_hold = may_hold || (is_raw ? (cell.data & ~value(0)).any() : cell != Cell::Absent());
+  }
+  if (!holds && may_hold) return no_opinion("it depends on where an interrupted job had come to");
+  if (!holds) return std::nullopt;
+  return refused("QEMU", "CONFIG_UNSUPPORTED",
+                 fmt::format("reused destination of disk '{}' is not empty: {}",
+                             request.disk->target, destination.path));
+}
+
+std::optional<std::string> DomainModel::without_opinion(const Request& request) const {
+  const Layer& source = files_.at(request.disk->links.front().file).layer;
+  const std::uint64_t size = source.size();
+  if (size % 512 != 0) return "the disk is not a whole number of sectors";
+  if (request.shallow && !allocation_is_known(source))
+    return "what a shallow copy takes depends on where an interrupted job had come to";
+  constexpr std::uint64_t kMuch = 64U << 20;
+  if (request.buf_size > kMuch && request.buf_size <= kSignedMax)
+    return "a large buffer may not be had";
+  if (!request.destination.backing.empty())
+    if (auto why = strange_backing(request)) return why;
+  if (request.existing == nullptr) return std::nullopt;
+  const File& file = *request.existing;
+  const bool is_qcow2 = file.layer.format() == Format::qcow2;
+  if (opened(request.file))
+    return request.reuse && request.format != file.layer.format()
+               ? std::optional<std::string>("a file in use is to be opened as what it is not")
+               : std::nullopt;
+  if (!is_qcow2 && file.layer.size() != size && sectors(file.layer.size()) * 512 == size)
+    return "the last sector of the destination is not whole";
+  if (request.reuse && request.format == Format::raw && is_qcow2 && file.host_length &&
+      sectors(*file.host_length) * 512 == size)
+    return "a qcow2 file of just the disk's size would be overwritten as a raw one";
+  return request.has_own_chain() && is_qcow2 ? strange_backing(request) : std::nullopt;
+}
+
+// Of a destination that has a chain of its own.
+std::optional<std::string> DomainModel::strange_backing(const Request& request) const {
+  for (const CopyDestination::Layer& layer : request.destination.backing) {
+    const auto name = name_in_directory(layer.path);
+    const auto file = name ? files_.find(*name) : files_.end();
+    if (file == files_.end()) return "the document names a backing file that is not there";
+    if (file->second.layer.format() != layer.format)
+      return "the document gives a backing file another format";
+  }
+  const Beneath beneath = beneath_destination(request, 0);
+  std::vector<std::string> files = beneath.hidden;
+  for (const Link& link : beneath.links) files.push_back(link.file);
+  for (const std::string& file : files) {
+    if (file == request.file) return "the destination lies beneath itself";
+    for (const Disk& it : disks_)
+      if (file == it.links.front().file || (it.job && it.job->destination == file))
+        return "the destination's backing chain has a file that is being written";
+  }
+  return std::nullopt;
+}
+
+// Numbered from `index` on.  What the document says is believed, whatever the header says; where it
+// leaves the end open libvirt does not look, but QEMU does (measured on libvirt 9.0).
+DomainModel::Beneath DomainModel::beneath_destination(const Request& request,
+                                                      unsigned index) const {
+  const CopyDestination& destination = request.destination;
+  Beneath beneath;
+  for (const CopyDestination::Layer& layer : destination.backing)
+    beneath.links.push_back({*name_in_directory(layer.path), index++, {}});
+  if (destination.terminated) return beneath;
+  if (!beneath.links.empty()) {
+    beneath.terminated = false;
+    beneath.hidden = header_chain(files_.at(beneath.links.back().file).backing);
+    return beneath;
+  }
+  // A raw file has no chain, and libvirt leaves the end of it open.
+  beneath.terminated = request.format == Format::qcow2;
+  if (!beneath.terminated) return beneath;
+  append_chain(beneath.links, request.file, index - 1);
+  beneath.links.erase(beneath.links.begin());
+  return beneath;
+}
+
+// The destination is what it is said to be.
+bool DomainModel::has_chain_of_its_own(const Request& request) {
+  return request.has_own_chain() &&
+         (!request.reuse || request.existing->layer.format() == request.format);
+}
+
+std::optional<CallPrediction> DomainModel::refuse_leased_copy(const Request& request) const {
+  if (!others_ || request.file.empty()) return std::nullopt;
+  Job job;
+  job.destination = request.file;
+  job.format = request.format;
+  if (has_chain_of_its_own(request) && !strange_backing(request))
+    job.beneath = beneath_destination(request, 0);
+  return refuse_leased(*request.disk, job);
+}
+
 // A destination that libvirt makes.
-Layer DomainModel::created(const Request& request) const {
-  const Layer& top = files_.at(request.disk.links.front().file).layer;
-  return {request.format, top.size(), top.format() == Format::qcow2 ? top.cluster_size() : 65536};
+void DomainModel::make_destination(const Request& request) {
+  const Layer& top = files_.at(request.disk->links.front().file).layer;
+  File file{.layer = Layer(request.format, top.size(),
+                           top.format() == Format::qcow2 ? top.cluster_size() : 65536),
+            .backing = {},
+            .backing_string = {},
+            .backing_format = {},
+            .host_length = {},
+            .unchanged = false,
+            .may_leak = false};
+  if (request.shallow) {
+    file.backing = request.has_own_chain()
+                       ? *name_in_directory(request.destination.backing.front().path)
+                       : request.disk->links[1].file;
+    file.backing_string = path(file.backing);
+    file.backing_format = name_of(files_.at(file.backing).layer.format());
+  }
+  files_.insert_or_assign(request.file, std::move(file));
 }
 
 std::string DomainModel::new_job_id(const Disk& it) {
   return fmt::format("copy-{}-libvirt-{}-format", it.target, it.links.front().index);
 }
 
-// A qcow2 node takes the lock when it is opened, a raw one when the job begins to write to it.
+// What QEMU refuses before there is a job.  A file that libvirt made or was given empty is gone
+// then.
+std::optional<CallPrediction> DomainModel::refuse_to_open(const Request& request) {
+  const bool is_open = opened(request.file);
+  // A qcow2 node takes the lock when it is opened, a raw one when the job begins to write to it.
+  if (is_open && request.format == Format::qcow2) return refuse_locked(request);
+  if (request.reuse && request.format == Format::qcow2 &&
+      request.existing->layer.format() == Format::raw)
+    return refused_by_qemu("blockdev-add", "Image is not in qcow2 format");
+  std::optional<CallPrediction> refusal;
+  // libvirt hands both on as signed numbers.
+  if (request.granularity > std::uint32_t{std::numeric_limits<std::int32_t>::max()})
+    refusal = refused_by_qemu("blockdev-mirror", "Parameter 'granularity' expects uint32_t");
+  else if (request.granularity != 0 &&
+           (request.granularity < kLeastGranularity || request.granularity > kMostGranularity))
+    refusal = refused_by_qemu("blockdev-mirror",
+                              "Parameter 'granularity' expects a value in range [512B, 64MB]");
+  else if (request.buf_size > kSignedMax)
+    refusal = refused_by_qemu("blockdev-mirror", "Invalid parameter 'buf-size'");
+  else if (is_open)
+    return refuse_locked(request);
+  if (refusal && !request.reuse) files_.erase(request.file);
+  return refusal;
+}
+
 CallPrediction DomainModel::refuse_locked(const Request& request) {
   const bool at_the_job = request.format == Format::raw;
   if (at_the_job) {
-    request.disk.job_id = new_job_id(request.disk);
-    request.disk.pass({"created", "null"});
+    request.disk->job_id = new_job_id(*request.disk);
+    request.disk->pass({"created", "null"});
   }
   // The destination of another copy shares not even reading, nor does what a commit goes through.
   const bool is_unreadable = std::ranges::any_of(disks_, [&](const Disk& it) {
@@ -242,29 +426,31 @@ CallPrediction DomainModel::refuse_locked(const Request& request) {
       if (it.links[i].file == request.file) return true;
     return false;
   });
-  return refused("QEMU", "INTERNAL_ERROR",
-                 fmt::format("unable to execute QEMU command '{}': Failed to get \"{}\" lock",
-                             at_the_job ? "blockdev-mirror" : "blockdev-add",
-                             is_unreadable && !at_the_job ? "consistent read" : "write"));
+  return refused_by_qemu(at_the_job ? "blockdev-mirror" : "blockdev-add",
+                         fmt::format("Failed to get \"{}\" lock",
+                                     is_unreadable && !at_the_job ? "consistent read" : "write"));
 }
 
 CallPrediction DomainModel::start_copy(const Request& request) {
-  Disk& disk = request.disk;
-  const unsigned index = next_index_++;
-  CallPrediction prediction;
+  Disk& disk = *request.disk;
+  Job job;
+  job.index = next_index_++;
   if (request.file.empty())
     return refused("QEMU", "SYSTEM_ERROR",
                    "failed to create copy target: No such file or directory");
-  const bool follows = request.reuse && request.shallow && request.format == Format::qcow2;
-  if (follows)  // libvirt numbers the layers that the destination's header names
-    next_index_ += static_cast<unsigned>(header_chain(request.existing->backing).size());
-  if (opened(request.file)) return refuse_locked(request);
+  if (has_chain_of_its_own(request)) {
+    job.beneath = beneath_destination(request, next_index_);
+    next_index_ += static_cast<unsigned>(job.beneath.links.size());
+  }
+  if (auto refusal = refuse_to_open(request)) return *std::move(refusal);
 
+  CallPrediction prediction;
   disk.job_id = new_job_id(disk);
   disk.pass({"created", "running"});
   const LayerChain source = live_chain(disk);
   std::uint64_t copy_size = request.reuse ? request.existing->layer.size() : source.front()->size();
-  if (request.reuse && request.raw && request.existing->layer.format() == Format::qcow2)
+  if (request.reuse && request.format == Format::raw &&
+      request.existing->layer.format() == Format::qcow2)
     copy_size = request.existing->host_length.value_or(~std::uint64_t{0});
   if (sectors(copy_size) != sectors(source.front()->size())) {
     prediction.course = Course::fails;
@@ -274,34 +460,19 @@ CallPrediction DomainModel::start_copy(const Request& request) {
     return prediction;
   }
 
-  if (!request.reuse) {
-    File file{.layer = created(request),
-              .backing = {},
-              .backing_string = {},
-              .backing_format = {},
-              .host_length = {},
-              .unchanged = false,
-              .may_leak = false};
-    if (request.shallow) {
-      file.backing = disk.links[1].file;
-      file.backing_string = path(file.backing);
-      file.backing_format = name_of(files_.at(file.backing).layer.format());
-    }
-    files_.insert_or_assign(request.file, std::move(file));
-  }
+  if (!request.reuse) make_destination(request);
   File& copy = files_.at(request.file);
   copy.unchanged = false;
-  Job job;
   job.destination = request.file;
   job.format = request.format;
   job.speed = request.speed;
-  job.shallow = request.shallow;
-  job.reuse = request.reuse;
-  job.index = index;
+  job.writes_through = request.writes_through;
+  job.keeps_beneath = request.shallow && !request.has_own_chain();
+  job.attached = request.has_own_chain() && !request.reuse;
   disk.job = std::move(job);
   disk.job->run = MirrorRun({.sync = request.shallow ? Sync::top : Sync::full,
                              .layers = 1,
-                             .granularity = 0,
+                             .granularity = request.granularity,
                              .header_backing = !copy.backing.empty()},
                             live_chain(disk), copy.layer, attached_to_copy(disk));
   wake_others(disk);
@@ -314,166 +485,6 @@ CallPrediction DomainModel::start_copy(const Request& request) {
         run.data_at_start() == 0 ? Course::limited : course_at(request.speed, run.data_at_start());
   prediction.course = disk.job->course;
   return prediction;
-}
-
-CallPrediction DomainModel::block_job_abort(const std::string& disk_name, std::uint32_t flags) {
-  if (const std::uint32_t strange = flags & ~(kAsync | kPivot))
-    return unsupported_flags(strange, "qemuDomainBlockJobAbort");
-  Disk* disk = find(disk_name);
-  if (disk == nullptr) return disk_not_found(disk_name);
-  if (!disk->job) return no_job(disk->target);
-  if ((flags & kPivot) != 0 && !disk->job->ready)
-    return refused("QEMU", "BLOCK_COPY_ACTIVE",
-                   fmt::format("block job '{}' not ready for pivot yet", disk->job_id));
-  if (disk->job->ready)
-    disk->pass({"waiting", "pending", "concluded", "null"});
-  else
-    disk->pass({"aborting", "concluded", "null"});
-  const JobKind kind = disk->job->kind;
-  if ((flags & kPivot) != 0) {
-    pivot(*disk);
-    emit(*disk, kind, "COMPLETED");
-  } else {
-    end_job(*disk);
-    emit(*disk, kind, "CANCELED");
-  }
-  return {};
-}
-
-CallPrediction DomainModel::block_job_set_speed(const std::string& disk_name,
-                                                std::uint64_t bandwidth, std::uint32_t flags) {
-  if (const std::uint32_t strange = flags & ~1U)
-    return unsupported_flags(strange, "qemuDomainBlockJobSetSpeed");
-  const bool bytes = flags != 0;
-  if (!bytes && bandwidth > kMostMebibytes) return too_many_mebibytes();
-  Disk* disk = find(disk_name);
-  if (disk == nullptr) return disk_not_found(disk_name);
-  if (!disk->job) return no_job(disk->target);
-  const std::uint64_t speed = bytes ? bandwidth : bandwidth << 20;
-  if (speed > kSignedMax) return negative_speed();
-  Job& job = *disk->job;
-  if (!job.mirrors()) {  // when it ends is not foreseen
-    job.course = speed == 0 ? Course::ready : Course::limited;
-    return {};
-  }
-  // A higher speed wakes a sleeping job, which then finds that everything is copied; the same or
-  // a lower one does not (measured, 7.2).  What the guest has dirtied meanwhile is paid for anew.
-  if (!job.ready && speed == 0)
-    job.course = Course::ready;
-  else if (!job.ready && job.speed == 0)
-    job.course = Course::limited;
-  else if (!job.ready && speed > job.speed)
-    job.course = job.disturbed ? Course::limited : Course::ready;
-  job.speed = speed;
-  CallPrediction prediction;
-  prediction.course = job.course;
-  return prediction;
-}
-
-// --- what happens otherwise -------------------------------------------------------------------
-
-void DomainModel::on_ready(const std::string& target) {
-  Disk& it = disk(target);
-  CHECK(it.job && it.job->course != Course::held, "READY of a job that cannot be ready");
-  if (it.job->ready) return;
-  it.job->ready = true;
-  it.job->run.synced(live_chain(it), attached_to_copy(it));
-  it.pass({"ready"});
-  emit(it, it.job->kind, "READY");
-}
-
-template <class Change>
-void DomainModel::guest(const std::string& target, std::uint64_t offset, std::uint64_t length,
-                        Change change) {
-  Disk& it = disk(target);
-  File& active = files_.at(it.links.front().file);
-  LayerChain chain = live_chain(it);
-  // What an active commit has copied so far lies below the guest already.
-  const bool commits = it.job && it.job->kind == JobKind::active_commit;
-  const Layer base_now = commits ? it.job->run.destination() : Layer(Format::raw, 0);
-  if (commits) chain.at(it.job->base) = &base_now;
-  const LayerChain below(chain.begin() + 1, chain.end());
-  change(active.layer, below);
-  active.unchanged = false;
-  if (!it.job) return;
-  if (it.job->kind == JobKind::pull) change(it.job->finished, below);
-  if (!it.job->mirrors()) return;
-  it.job->run.source_changed(chain, attached_to_copy(it), offset, length);
-  if (!it.job->ready) it.job->disturbed = true;
-}
-
-void DomainModel::guest_write(const std::string& target, std::uint64_t offset, std::uint64_t length,
-                              std::uint8_t pattern) {
-  guest(target, offset, length,
-        [&](Layer& top, const LayerChain& below) { write(top, below, offset, length, pattern); });
-}
-void DomainModel::guest_zero(const std::string& target, std::uint64_t offset,
-                             std::uint64_t length) {
-  guest(target, offset, length,
-        [&](Layer& top, const LayerChain& below) { write_zeroes(top, below, offset, length); });
-}
-void DomainModel::guest_discard(const std::string& target, std::uint64_t offset,
-                                std::uint64_t length) {
-  // The node ignores it unless it was told to unmap, and the filter of a running copy, which
-  // was not, ignores it anyway (measured, 7.2).
-  if (!disk(target).discard_unmap || disk(target).job) return;
-  guest(target, offset, length,
-        [&](Layer& top, const LayerChain& below) { discard(top, below, offset, length); });
-}
-
-Layer DomainModel::active_layer(const std::string& target) const {
-  return files_.at(disk(target).links.front().file).layer;
-}
-
-void DomainModel::guest_failed(const std::string& target, const Layer& before) {
-  Layer& now = files_.at(disk(target).links.front().file).layer;
-  now = either(before, now);
-}
-
-void DomainModel::wake_others(const Disk& it) {
-  for (Disk& other : disks_)
-    if (&other != &it && other.job && !other.job->ready && other.job->course == Course::held)
-      other.job->course = Course::limited;
-}
-
-// The job is gone and the disk stays as it is.
-void DomainModel::end_job(Disk& it) {
-  File& target = files_.at(it.job->destination);
-  target.layer =
-      it.job->mirrors() ? it.job->run.destination() : either(target.layer, it.job->finished);
-  wake_others(it);
-  target.may_leak = it.job->kind == JobKind::active_commit && !it.job->ready;
-  it.job.reset();
-}
-
-void DomainModel::pivot(Disk& it) {
-  const Job job = *it.job;
-  end_job(it);
-  if (job.kind == JobKind::active_commit) return drop_links(it, job);
-  std::vector<Link> links{{job.destination, job.index, {}}};
-  bool terminated = true;
-  if (job.shallow && !job.reuse) {
-    links.insert(links.end(), it.links.begin() + 1, it.links.end());
-    terminated = it.terminated;
-  } else if (job.shallow) {
-    // The chain is what the destination's header says; a raw file has none, and libvirt leaves
-    // the end of its chain open.
-    terminated = job.format == Format::qcow2;
-    if (terminated) {
-      links.clear();
-      append_chain(links, job.destination, job.index);
-    }
-  }
-  it.links = std::move(links);
-  it.terminated = terminated;
-}
-
-void DomainModel::emit(const Disk& it, JobKind kind, const std::string& status) {
-  constexpr const char* kTypes[] = {"COPY", "PULL", "COMMIT", "ACTIVE_COMMIT"};
-  events_.push_back({.disk = it.target,
-                     .path = path(it.links.front().file),
-                     .type = kTypes[std::to_underlying(kind)],
-                     .status = status});
 }
 
 }  // namespace conformance::model

@@ -126,6 +126,7 @@ CallPrediction DomainModel::rebase(const std::string& disk_name,
   Disk* it = find(disk_name);
   if (it == nullptr) return disk_not_found(disk_name);
   if (it->job) return busy(it->target, it->job->mirrors());
+  if (!it->hidden.empty()) return no_opinion("QEMU knows more of the chain than libvirt");
   std::size_t below = it->links.size();
   std::string base_name;
   if (base) {
@@ -185,6 +186,7 @@ CallPrediction DomainModel::block_commit(const std::string& disk_name,
   if (!bytes && bandwidth > kMostMebibytes) return too_many_mebibytes();
   Disk* it = find(disk_name);
   if (it == nullptr) return disk_not_found(disk_name);
+  if (!it->hidden.empty()) return no_opinion("QEMU knows more of the chain than libvirt");
 
   Job job;
   job.speed = bytes ? bandwidth : bandwidth << 20;
@@ -211,6 +213,9 @@ CallPrediction DomainModel::block_commit(const std::string& disk_name,
   job.base_name = path(it->links[job.base].file);
   if ((flags & kCommitRelative) != 0)
     job.base_name = relative_name(*it, job.first, job.base).value_or(job.base_name);
+  job.kind = job.first == 0 ? JobKind::active_commit : JobKind::commit;
+  job.destination = it->links[job.base].file;
+  if (const auto refusal = refuse_leased(*it, job)) return *refusal;
   return start_commit(*it, job);
 }
 
@@ -236,18 +241,25 @@ std::optional<CallPrediction> DomainModel::check_commit(const Disk& it, std::siz
   return std::nullopt;
 }
 
+std::optional<std::string> DomainModel::strange_commit(const Disk& it, std::size_t top,
+                                                       std::size_t base) const {
+  if (used_elsewhere(it, top, base)) return "another disk uses what is written to";
+  const LayerChain from = chain_between(it, top, base);
+  const std::uint64_t least = files_.at(it.links[base].file).layer.size();
+  for (const Layer* layer : from)
+    if (layer->size() != from.front()->size() || layer->size() < least)
+      return "the layers that go are not of one size, or shorter than the base";
+  if (top == 0 &&
+      !std::ranges::all_of(from, [](const Layer* it) { return allocation_is_known(*it); }))
+    return "what is committed depends on where an interrupted job had come to";
+  return std::nullopt;
+}
+
 CallPrediction DomainModel::start_commit(Disk& it, const Job& wanted) {
   Job job = wanted;
-  if (used_elsewhere(it, job.first, job.base))
-    return no_opinion("another disk uses what is written to");
+  if (auto why = strange_commit(it, job.first, job.base)) return no_opinion(*std::move(why));
   const LayerChain from = chain_between(it, job.first, job.base);
   File& base = files_.at(it.links[job.base].file);
-  for (const Layer* layer : from)
-    if (layer->size() != from.front()->size() || layer->size() < base.layer.size())
-      return no_opinion("the layers that go are not of one size, or shorter than the base");
-  if (job.first == 0 &&
-      !std::ranges::all_of(from, [](const Layer* it) { return allocation_is_known(*it); }))
-    return no_opinion("what is committed depends on where an interrupted job had come to");
   job.kind = job.first == 0 ? JobKind::active_commit : JobKind::commit;
   job.destination = it.links[job.base].file;
   job.format = base.layer.format();

@@ -1,4 +1,5 @@
-// The oracle of virDomainBlockRebase, BlockPull, BlockCommit, BlockJobAbort and BlockJobSetSpeed.
+// The oracle of virDomainBlockRebase, BlockCopy, BlockPull, BlockCommit, BlockJobAbort and
+// BlockJobSetSpeed.
 //
 // A DomainModel is a value.  Describe the directory and the disks (add_image for every file, then
 // add_disk), and then do to the model what is done to the target, in the same order: block_rebase,
@@ -45,7 +46,77 @@ enum CommitFlag : std::uint32_t {
   kCommitRelative = 1U << 3,
   kCommitBandwidthBytes = 1U << 4,
 };
+enum CopyFlag : std::uint32_t {
+  kCopyShallow = 1U << 0,
+  kCopyReuseExt = 1U << 1,
+  kCopyTransientJob = 1U << 2,
+  kCopySynchronousWrites = 1U << 3,
+};
 enum AbortFlag : std::uint32_t { kAsync = 1U << 0, kPivot = 1U << 1 };
+
+// What block_copy's document says of the destination.
+struct CopyDestination {
+  struct Layer {
+    std::string path;
+    Format format = Format::qcow2;
+  };
+  std::string path;
+  bool is_device = false;             // of type block
+  std::optional<Format> format = {};  // nothing: not said
+  std::vector<Layer> backing = {};    // top first
+  bool terminated = false;            // an empty <backingStore/> ends it
+  bool says_backing() const { return terminated || !backing.empty(); }
+};
+// Typed parameters; 0 is not given.
+struct CopyParameters {
+  std::uint64_t bandwidth = 0;    // bytes/s
+  std::uint32_t granularity = 0;  // bytes
+  std::uint64_t buf_size = 0;     // bytes
+};
+
+enum SnapshotCreateFlag : std::uint32_t {
+  kSnapshotRedefine = 1U << 0,
+  kSnapshotCurrent = 1U << 1,
+  kSnapshotNoMetadata = 1U << 2,
+  kSnapshotHalt = 1U << 3,
+  kSnapshotDiskOnly = 1U << 4,
+  kSnapshotReuseExt = 1U << 5,
+  kSnapshotQuiesce = 1U << 6,
+  kSnapshotAtomic = 1U << 7,
+  kSnapshotLive = 1U << 8,
+  kSnapshotValidate = 1U << 9,
+};
+enum SnapshotDeleteFlag : std::uint32_t {
+  kDeleteChildren = 1U << 0,
+  kDeleteMetadataOnly = 1U << 1,
+  kDeleteChildrenOnly = 1U << 2,
+};
+enum SnapshotRevertFlag : std::uint32_t {
+  kRevertRunning = 1U << 0,
+  kRevertPaused = 1U << 1,
+  kRevertForce = 1U << 2,
+  kRevertResetNvram = 1U << 3,
+};
+
+// What a <domainsnapshot> says.
+enum class SnapshotMode : std::uint8_t { unsaid, none, internal, external, manual };
+struct SnapshotRequest {
+  struct OfDisk {
+    std::string disk;  // target, or path of its active image
+    SnapshotMode mode = SnapshotMode::unsaid;
+    std::string path = {};  // of the overlay; empty: libvirt makes up its name
+    std::optional<Format> format = {};
+  };
+  std::string name;
+  SnapshotMode memory = SnapshotMode::unsaid;
+  std::vector<OfDisk> disks;
+};
+struct SnapshotExpectation {
+  std::string name;
+  std::string parent;  // empty: a root
+  bool current = false;
+  friend bool operator==(const SnapshotExpectation&, const SnapshotExpectation&) = default;
+};
 
 // virErrorPtr by name, message without libvirt's class text.
 struct Refusal {
@@ -81,13 +152,20 @@ struct BaseDocument {
 struct CallPrediction {
   std::optional<Refusal> refusal;             // nothing: the call succeeds
   std::optional<std::string> unknown;         // why the model has no opinion
-  Course course = Course::ready;              // of an accepted block_rebase
+  Course course = Course::ready;              // of an accepted job
   std::string job_error;                      // course fails: the job's error (7.2's text)
   std::optional<PullPosition> position = {};  // of pull and pull_info; nothing: not foreseen
   // Of an increment: nothing depends on the backing image any more, and the link goes.  Nothing:
   // that depends on where an interrupted job had come to.
   std::optional<bool> drops_backing = {};
   bool accepted() const { return !refusal && !unknown; }
+};
+
+// Somebody besides the domain who uses a file.
+struct OtherLease {
+  std::string file;    // name
+  std::string holder;  // not "domain/…", as the domain's disks are called
+  bool exclusive = false;
 };
 
 struct ImageSpec {
@@ -113,6 +191,8 @@ struct FileExpectation {
   std::string backing_string = {};  // in the header; empty if none
   std::string backing_format = {};
   std::vector<std::string> cold_chain = {};  // by the headers, top first, itself included
+  // What the layer was in each internal snapshot of the file, by name.
+  std::map<std::string, Layer> snapshots = {};
   bool dangles = false;  // a header of the chain names a file that is gone: it cannot be opened
 };
 
@@ -157,11 +237,18 @@ class DomainModel {
   void fill_discard(const std::string& image, std::uint64_t offset, std::uint64_t length);
   // A disk over an image and what its headers say is below; disks in the order of the domain XML.
   void add_disk(const std::string& target, const std::string& image, bool discard_unmap = false);
+  // The domain has a definition that outlives it.
+  void set_persistent() { persistent_ = true; }
+
+  // From now on there is a lock manager, with which others hold these leases for ever.
+  void use_lock_manager(std::vector<OtherLease> others);
 
   // --- libvirt's calls ----------------------------------------------------------------------
   // `base` nothing is NULL; bandwidth as the flags say.
   CallPrediction block_rebase(const std::string& disk, const std::optional<std::string>& base,
                               std::uint64_t bandwidth, std::uint32_t flags);
+  CallPrediction block_copy(const std::string& disk, const CopyDestination& destination,
+                            const CopyParameters& parameters, std::uint32_t flags);
   CallPrediction block_pull(const std::string& disk, std::uint64_t bandwidth, std::uint32_t flags);
   CallPrediction block_commit(const std::string& disk, const std::optional<std::string>& base,
                               const std::optional<std::string>& top, std::uint64_t bandwidth,
@@ -175,6 +262,9 @@ class DomainModel {
   CallPrediction pull_all(const std::string& disk);
   CallPrediction pull_info(const std::string& disk);
   CallPrediction pull_abort(const std::string& disk);
+  CallPrediction snapshot_create(const SnapshotRequest& request, std::uint32_t flags);
+  CallPrediction snapshot_delete(const std::string& name, std::uint32_t flags);
+  CallPrediction snapshot_revert(const std::string& name, std::uint32_t flags);
   // Whether the job is ready is what on_ready() was told.
   CallPrediction block_job_abort(const std::string& disk, std::uint32_t flags);
   CallPrediction block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
@@ -206,9 +296,13 @@ class DomainModel {
   // What a file shows by its headers, opened cold.
   View cold_view(const std::string& file) const;
   ChainExpectation chain(const std::string& disk) const;
+  // The files that the disk holds a lease of, and whether exclusively.
+  using HeldLeases = std::map<std::string, bool>;
+  HeldLeases leases(const std::string& disk) const;
   std::optional<MirrorExpectation> mirror(const std::string& disk) const;
   // Every file of the directory, by name; a file that is not here must not exist.
   std::vector<FileExpectation> files() const;
+  std::vector<SnapshotExpectation> snapshots() const;  // names in ascending order
   // All BLOCK_JOB events of the domain so far, in order.
   const std::vector<ExpectedEvent>& events() const { return events_; }
   // JOB_STATUS_CHANGE of each job id that a disk has had, in order, without the standby/ready and
@@ -227,11 +321,19 @@ class DomainModel {
     std::optional<std::uint64_t> host_length;
     bool unchanged = true;
     bool may_leak = false;
+    std::map<std::string, Layer> snapshots = {};
   };
   struct Link {
     std::string file;
     unsigned index = 0;    // N of libvirt-N-format
     std::string relative;  // its name in the header above when that was read, if relative
+  };
+  // What lies beneath a destination.
+  struct Beneath {
+    std::vector<Link> links;  // as libvirt knows it, top first
+    bool terminated = true;   // by an explicit <backingStore/>
+    // What QEMU opens beneath the last of them by itself, because nobody has told libvirt.
+    std::vector<std::string> hidden;
   };
   enum class JobKind : std::uint8_t { copy, pull, commit, active_commit };
   struct Job {
@@ -250,14 +352,18 @@ class DomainModel {
     Course course = Course::ready;
     bool disturbed = false;  // the guest has written before READY
     bool ready = false;
-    bool shallow = false;
-    bool reuse = false;
-    unsigned index = 0;  // N of the destination's nodes
+    // Of a copy.
+    bool writes_through = false;  // the guest's writes go to the destination at once
+    bool keeps_beneath = false;   // at a pivot, what lies beneath the disk's image
+    Beneath beneath;              // else what lies beneath the destination then
+    bool attached = false;        // and already does
+    unsigned index = 0;           // N of the destination's nodes
   };
   struct Disk {
     std::string target;
     std::vector<Link> links;  // live, top first
     bool terminated = true;
+    std::vector<std::string> hidden;  // as Beneath's
     bool discard_unmap = false;
     std::optional<Job> job;
     std::optional<PullPosition> pulled;  // by increments, until the link goes
@@ -269,7 +375,22 @@ class DomainModel {
       all.insert(all.end(), more.begin(), more.end());
     }
   };
-  struct Request;  // one block_rebase on its way through libvirt's checks
+  // A node of the tree of snapshots.
+  struct Snapshot {
+    struct OfDisk {
+      SnapshotMode mode = SnapshotMode::none;
+      std::string overlay;  // file
+      std::string source;   // the disk's active file when it was made
+    };
+    std::string parent;
+    std::map<std::string, OfDisk> disks;  // by target
+    bool is_external() const;
+  };
+  struct Merge {  // of an overlay into what is beneath it
+    Disk* disk = nullptr;
+    std::size_t link = 0;
+  };
+  struct Request;  // one copy on its way through libvirt's checks
   // Which link of a disk a name means, or what is answered.
   struct Found {
     std::size_t link = 0;
@@ -287,13 +408,23 @@ class DomainModel {
   bool dangles(const std::string& file) const;
   LayerChain layers_of(const std::vector<std::string>& files) const;
   bool opened(const std::string& file) const;
+  CallPrediction copy(const std::string& disk, Request request);
+  std::optional<std::string> name_in_directory(const std::string& path) const;
   std::optional<Refusal> check_destination(const Request& request) const;
-  std::optional<Refusal> check_as_proposed(const Request& request) const;
+  std::optional<CallPrediction> check_as_proposed(const Request& request) const;
+  static bool has_chain_of_its_own(const Request& request);
+  std::optional<CallPrediction> refuse_leased_copy(const Request& request) const;
   std::optional<std::string> without_opinion(const Request& request) const;
+  std::optional<std::string> strange_backing(const Request& request) const;
+  Beneath beneath_destination(const Request& request, unsigned index) const;
   CallPrediction start_copy(const Request& request);
+  std::optional<CallPrediction> refuse_to_open(const Request& request);
   CallPrediction refuse_locked(const Request& request);
+  void make_destination(const Request& request);
+  HeldLeases leases_of(const Disk& disk, const Job* job) const;
+  // With a lock manager that has others in the way of this job.
+  std::optional<CallPrediction> refuse_leased(const Disk& disk, const Job& job) const;
   static std::string new_job_id(const Disk& disk);
-  Layer created(const Request& request) const;
   // The links of an image and what its headers say is below, numbered from `index` on.
   void append_chain(std::vector<Link>& links, const std::string& image, unsigned index) const;
   CallPrediction rebase(const std::string& disk, const std::optional<std::string>& base,
@@ -307,12 +438,26 @@ class DomainModel {
   bool used_elsewhere(const Disk& disk, std::size_t first, std::size_t last) const;
   CallPrediction start_pull(Disk& disk, std::size_t base, const std::string& base_name,
                             std::uint64_t speed);
+  std::optional<std::string> strange_commit(const Disk& disk, std::size_t top,
+                                            std::size_t base) const;
   CallPrediction start_commit(Disk& disk, const Job& job);
   CallPrediction start_active_commit(Disk& disk, const Job& job);
   LayerChain chain_between(const Disk& disk, std::size_t first, std::size_t last) const;
   void drop_links(Disk& disk, const Job& job);
   void emit(const Disk& disk, JobKind kind, const std::string& status);
   void end_job(Disk& disk);
+  // snapshots.cc
+  std::optional<CallPrediction> plan_snapshot(const SnapshotRequest& request, std::uint32_t flags,
+                                              Snapshot& plan);
+  std::optional<CallPrediction> check_snapshot_of(const Disk& disk, const Snapshot& plan,
+                                                  std::uint32_t flags);
+  std::optional<CallPrediction> make_overlays(const Snapshot& plan, bool reuse);
+  void save_state(const std::string& name);
+  std::vector<std::string> descendants_of(const std::string& name) const;
+  std::optional<CallPrediction> check_delete(const std::string& name, std::uint32_t flags);
+  std::optional<CallPrediction> plan_merges(const std::string& name, std::vector<Merge>& merges);
+  std::optional<CallPrediction> merge(const std::string& name);
+  void discard_snapshot(const std::string& name);
   // Up to 7.2 everything is drained where a job of another disk begins or ends, which lets a job go
   // on that its speed holds.
   void wake_others(const Disk& disk);
@@ -322,10 +467,14 @@ class DomainModel {
 
   std::string directory_;
   bool as_proposed_ = false;
+  bool persistent_ = false;
   std::map<std::string, File> files_;
   std::vector<Disk> disks_;
+  std::optional<std::vector<OtherLease>> others_;  // nothing: there is no lock manager
   std::vector<ExpectedEvent> events_;
   unsigned next_index_ = 1;
+  std::map<std::string, Snapshot> snapshots_;
+  std::string current_snapshot_;
 };
 
 }  // namespace conformance::model

@@ -26,6 +26,7 @@ LayerChain DomainModel::live_chain(const Disk& it, std::size_t from) const {
   LayerChain chain;
   for (std::size_t i = from; i < it.links.size(); ++i)
     chain.push_back(&files_.at(it.links[i].file).layer);
+  for (const std::string& file : it.hidden) chain.push_back(&files_.at(file).layer);
   return chain;
 }
 
@@ -33,8 +34,12 @@ LayerChain DomainModel::live_chain(const Disk& it, std::size_t from) const {
 // libvirt attaches the header's chain only when it pivots.  A commit's base stays where it is.
 LayerChain DomainModel::attached_to_copy(const Disk& it) const {
   if (it.job->kind == JobKind::active_commit) return live_chain(it, it.job->base + 1);
-  if (!it.job->shallow || it.job->reuse) return {};
-  return live_chain(it, 1);
+  if (it.job->keeps_beneath) return live_chain(it, 1);
+  LayerChain chain;
+  if (!it.job->attached) return chain;
+  for (const Link& link : it.job->beneath.links) chain.push_back(&files_.at(link.file).layer);
+  for (const std::string& file : it.job->beneath.hidden) chain.push_back(&files_.at(file).layer);
+  return chain;
 }
 
 std::vector<std::string> DomainModel::header_chain(const std::string& file) const {
@@ -57,9 +62,12 @@ LayerChain DomainModel::layers_of(const std::vector<std::string>& files) const {
 
 // Whether QEMU has the file open, and so has it locked.
 bool DomainModel::opened(const std::string& file) const {
+  const auto is_in = [&](const std::vector<Link>& links, const std::vector<std::string>& hidden) {
+    return std::ranges::count(links, file, &Link::file) + std::ranges::count(hidden, file) > 0;
+  };
   return std::ranges::any_of(disks_, [&](const Disk& it) {
-    return (it.job && it.job->destination == file) ||
-           std::ranges::any_of(it.links, [&](const Link& link) { return link.file == file; });
+    return is_in(it.links, it.hidden) || (it.job && it.job->destination == file) ||
+           (it.job && it.job->attached && is_in(it.job->beneath.links, it.job->beneath.hidden));
   });
 }
 
@@ -112,6 +120,7 @@ std::vector<FileExpectation> DomainModel::files() const {
                      .backing_string = file.backing_string,
                      .backing_format = file.backing_format,
                      .cold_chain = header_chain(name),
+                     .snapshots = file.snapshots,
                      .dangles = dangles(name)});
   }
   return files;

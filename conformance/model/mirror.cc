@@ -181,6 +181,7 @@ MirrorRun::MirrorRun(const MirrorOptions& options, const LayerChain& source,
   Layer done = initial_;
   copy(done, source, attached, dirty_);
   merge(current_, done);
+  whole_ = done;
   if (options.sync == Sync::full && size != 0) {
     Layer zeroed = initial_;
     zeroed.assign(0, size, Cell::Zero());
@@ -290,10 +291,50 @@ void MirrorRun::source_changed(const LayerChain& source, const LayerChain& attac
   }
 }
 
+// A granule that is dirty may have been copied before.  If it has not, the job leaves it alone
+// where the change covers only a part of it, and copies it later; what is covered is not copied any
+// more.
+void MirrorRun::written_through(const LayerChain& source, const LayerChain& attached,
+                                std::uint64_t offset, std::uint64_t length, const Change& change) {
+  // Whole clusters must come from the source where the backing file is attached only later.
+  if (options_.sync == Sync::top && options_.header_backing && attached.empty())
+    return source_changed(source, attached, offset, length);
+  if (synced_) return change(current_, attached, offset, length);
+  // Before READY a release may also leave it to the copying (11.1.3).
+  std::vector<bool> all = dirty_;
+  const std::vector<bool> granules = touched(offset, length);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = all[i] || granules[i];
+  const Layer before = current_;
+  Layer later = initial_;
+  copy(later, source, attached, all);
+  const std::uint64_t end = offset + length;
+  std::uint64_t from = offset;
+  std::uint64_t to = end;
+  if (from % granularity_ != 0 && dirty_[from / granularity_])
+    from = std::min(end, sim::align_up(from, granularity_));
+  if (to % granularity_ != 0 && dirty_[to / granularity_])
+    to = std::max(from, sim::align_down(to, granularity_));
+  for (std::uint64_t at = sim::align_up(from, granularity_); at + granularity_ <= to;
+       at += granularity_)
+    dirty_[at / granularity_] = false;
+  change(whole_, attached, offset, length);
+  Layer after = current_;
+  change(after, attached, offset, length);
+  if (from < to) {
+    change(initial_, attached, from, to - from);
+    change(current_, attached, from, to - from);
+  }
+  Layer copied = initial_;
+  copy(copied, source, attached, dirty_);
+  for (const Layer& other : {before, after, copied, later}) merge(current_, other);
+  for (const Layer& other : {copied, later}) merge(whole_, other);
+  through_ = true;
+}
+
 void MirrorRun::synced(const LayerChain& source, const LayerChain& attached) {
   if (synced_) return;
-  current_ = initial_;
-  copy(current_, source, attached, dirty_);
+  current_ = through_ ? whole_ : initial_;
+  if (!through_) copy(current_, source, attached, dirty_);
   synced_ = true;
   pending_.assign(dirty_.size(), false);
   was_zero_.assign(dirty_.size(), false);

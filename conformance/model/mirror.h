@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "conformance/model/layer.h"
@@ -44,6 +45,12 @@ class MirrorRun {
   // The guest has changed a range of the source, which now is `source`.
   void source_changed(const LayerChain& source, const LayerChain& attached, std::uint64_t offset,
                       std::uint64_t length);
+  // The same of a job with copy-mode write-blocking: `change`, which has been done to the source,
+  // is done to the destination at once, and to nothing but its own range there.
+  using Change = std::function<void(Layer& layer, const LayerChain& below, std::uint64_t offset,
+                                    std::uint64_t length)>;
+  void written_through(const LayerChain& source, const LayerChain& attached, std::uint64_t offset,
+                       std::uint64_t length, const Change& change);
   // Everything dirty has been copied: READY, and from now on every change is copied in the end.
   void synced(const LayerChain& source, const LayerChain& attached);
 
@@ -66,12 +73,14 @@ class MirrorRun {
   std::uint64_t dirty_at_start_ = 0;
   std::uint64_t data_at_start_ = 0;
   bool synced_ = false;
+  bool through_ = false;        // written_through() was called before synced()
   std::vector<bool> dirty_;     // by granule: ever dirty
   std::vector<bool> pending_;   // dirty since synced(), or since the start, and perhaps not copied
   std::vector<bool> was_zero_;  // known to be zero at some time since it became pending
   std::vector<bool> was_data_;  // a request for it may have been started as one for data
-  Layer initial_{Format::raw, 0};
+  Layer initial_{Format::raw, 0};  // and what was written through to places that were not dirty
   Layer current_{Format::raw, 0};
+  Layer whole_{Format::raw, 0};  // everything dirty has been copied, before or after what changed
 };
 
 }  // namespace conformance::model

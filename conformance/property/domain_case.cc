@@ -99,7 +99,7 @@ class Planner {
     call.flags = action.flags;
     if (action.held) {
       call.bandwidth = 1;
-      call.flags.emplace_back("bandwidth-bytes");
+      if (action.kind != Kind::copy_by_document) call.flags.emplace_back("bandwidth-bytes");
     }
     if (action.kind == Kind::pull) {
       call.api = CallStep::Api::block_pull;
@@ -109,6 +109,13 @@ class Planner {
       call.api = CallStep::Api::block_commit;
       call.base = name_of(action, action.base, disk);
       call.top = name_of(action, action.top, disk);
+    } else if (action.kind == Kind::copy_by_document) {
+      call.api = CallStep::Api::block_copy;
+      call.destination = action.document;
+      call.destination.path = "${dir}/" + action.destination;
+      for (CopyDestination::Layer& layer : call.destination.backing)
+        layer.file = "${dir}/" + layer.file;
+      call.granularity = action.granularity;
     } else {
       call.base = "${dir}/" + action.destination;
       call.flags.insert(call.flags.begin(), "copy");
@@ -120,8 +127,8 @@ class Planner {
     const CallStep call = call_of(action, disk);
     const model::DomainModel before = model_;
     const auto prediction = predict_call(model_, in_directory(call, kModelDirectory));
-    if (call.api != CallStep::Api::block_commit && action.kind != Kind::copy &&
-        meets_known_bugs(disk, before)) {
+    const bool pulls = action.kind == Kind::pull || action.kind == Kind::rebase;
+    if (pulls && meets_known_bugs(disk, before)) {
       model_ = before;
       return;
     }
@@ -208,6 +215,7 @@ class Shrinking {
     remove_actions();
     remove_disks();
     remove_images();
+    remove_leases();
     for (std::size_t i = 0; i < from_.actions.size(); ++i) simplify(i);
     for (std::size_t i = 0; i < from_.images.size(); ++i) simplify_image(i);
     return std::move(found_);
@@ -250,6 +258,12 @@ class Shrinking {
       });
     }
   }
+  void remove_leases() {
+    if (!from_.leases) return;
+    propose([](DomainCase& it) { it.leases.reset(); });
+    for (std::size_t i = 0; i < from_.leases->size(); ++i)
+      propose([&](DomainCase& it) { erase(*it.leases, i); });
+  }
   void simplify(std::size_t i) {
     const PlannedAction& action = from_.actions[i];
     for (std::size_t k = 0; k < action.flags.size(); ++k)
@@ -257,6 +271,11 @@ class Shrinking {
     if (action.held) propose([&](DomainCase& it) { it.actions[i].held = false; });
     if (action.spelling != PlannedAction::Spelling::path)
       propose([&](DomainCase& it) { it.actions[i].spelling = PlannedAction::Spelling::path; });
+    if (action.granularity != 0) propose([&](DomainCase& it) { it.actions[i].granularity = 0; });
+    if (!action.document.backing.empty())
+      propose([&](DomainCase& it) { it.actions[i].document.backing.pop_back(); });
+    if (action.document.terminated)
+      propose([&](DomainCase& it) { it.actions[i].document.terminated = false; });
     if (action.guest.length > 1) propose([&](DomainCase& it) { it.actions[i].guest.length /= 2; });
   }
   void simplify_image(std::size_t i) {
@@ -287,6 +306,7 @@ PlannedScenario to_scenario(const DomainCase& drawn) {
   scenario.images = drawn.images;
   for (std::size_t i = 0; i < drawn.actives.size(); ++i)
     scenario.disks.push_back({target_of(i), drawn.actives[i]});
+  scenario.leases = drawn.leases;
   Planner(drawn, scenario).plan();
   if (scenario.steps.empty()) planned.unknown = "no step is left";
   return planned;

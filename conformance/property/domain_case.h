@@ -7,6 +7,7 @@
 
 #include <rapidcheck/Gen.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,17 @@
 namespace conformance::property {
 
 struct PlannedAction {
-  enum class Kind : unsigned char { pull, rebase, commit, copy, abort, release, guest, check };
+  enum class Kind : unsigned char {
+    pull,
+    rebase,
+    commit,
+    copy,
+    copy_by_document,
+    abort,
+    release,
+    guest,
+    check
+  };
   enum class Spelling : unsigned char { path, name, index };
   Kind kind = Kind::guest;
   unsigned disk = 0;  // the how manieth, counted around
@@ -28,6 +39,9 @@ struct PlannedAction {
   std::vector<std::string> flags;
   bool held = false;        // a bandwidth of 1 byte/s
   std::string destination;  // of a copy: a file's name
+  // Of a copy by document: its format and what lies beneath, whose files are names, too.
+  CopyDestination document;
+  std::uint32_t granularity = 0;
   GuestStep guest;
 };
 
@@ -35,13 +49,14 @@ struct DomainCase {
   std::vector<Image> images;         // backing images before those that use them
   std::vector<std::string> actives;  // the images of vda, vdb, …
   std::vector<PlannedAction> actions;
+  std::optional<std::vector<OtherLease>> leases = {};
 };
 
 // The id is "explore/domain".
 PlannedScenario to_scenario(const DomainCase& drawn);
 
 // Up to three disks over chains of one to five images, sometimes with images in common; up to ten
-// actions.
+// actions; half of them with a lock manager, and others who read an image.
 rc::Gen<DomainCase> domain_cases();
 
 // All ways to take one thing away or to make it plainer.

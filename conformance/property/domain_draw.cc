@@ -20,6 +20,7 @@ class DomainDrawing : Drawing {
     for (std::uint64_t disks = 1 + (one_in(3) ? rng_.below(3) : 0); disks > 0; --disks)
       draw_chain();
     for (std::uint64_t actions = 1 + rng_.below(9); actions > 0; --actions) draw_action();
+    if (one_in(2)) draw_leases();
     return std::move(drawn_);
   }
 
@@ -52,6 +53,18 @@ class DomainDrawing : Drawing {
     drawn_.actives.push_back(below);
   }
 
+  // Others may read what is no disk's own, and have any file that is not there yet.
+  void draw_leases() {
+    drawn_.leases.emplace();
+    if (one_in(2)) return;
+    const std::string& image = drawn_.images[rng_.below(drawn_.images.size())].name;
+    if (std::ranges::count(drawn_.actives, image) == 0)
+      drawn_.leases->push_back({image, "pool", LeaseMode::shared});
+    if (one_in(4))
+      drawn_.leases->push_back(
+          {"copy" + std::to_string(rng_.below(5)), "pool", LeaseMode::exclusive});
+  }
+
   template <std::size_t n>
   std::vector<std::string> some_of(const std::array<const char*, n>& flags, std::uint64_t rarity) {
     std::vector<std::string> chosen;
@@ -61,10 +74,23 @@ class DomainDrawing : Drawing {
   }
 
   void draw_action() {
-    static constexpr std::array kKinds = {Kind::pull,   Kind::rebase, Kind::rebase, Kind::commit,
-                                          Kind::commit, Kind::commit, Kind::copy,   Kind::copy,
-                                          Kind::abort,  Kind::abort,  Kind::abort,  Kind::release,
-                                          Kind::guest,  Kind::guest,  Kind::guest,  Kind::check};
+    static constexpr std::array kKinds = {Kind::pull,
+                                          Kind::rebase,
+                                          Kind::rebase,
+                                          Kind::commit,
+                                          Kind::commit,
+                                          Kind::commit,
+                                          Kind::copy,
+                                          Kind::copy_by_document,
+                                          Kind::copy_by_document,
+                                          Kind::abort,
+                                          Kind::abort,
+                                          Kind::abort,
+                                          Kind::release,
+                                          Kind::guest,
+                                          Kind::guest,
+                                          Kind::guest,
+                                          Kind::check};
     PlannedAction action;
     action.kind = any_of(kKinds);
     action.disk = static_cast<unsigned>(rng_.below(3));
@@ -83,6 +109,9 @@ class DomainDrawing : Drawing {
         break;
       case Kind::copy:
         draw_copy(action);
+        break;
+      case Kind::copy_by_document:
+        draw_copy_by_document(action);
         break;
       case Kind::abort:
         action.flags = some_of(std::array{"pivot"}, 2);
@@ -107,6 +136,29 @@ class DomainDrawing : Drawing {
     action.flags.emplace_back("reuse-ext");
     action.destination = drawn_.images[rng_.below(drawn_.images.size())].name;
     if (one_in(2)) action.destination = "copy" + std::to_string(rng_.below(5));
+  }
+
+  void draw_copy_by_document(PlannedAction& action) {
+    static constexpr std::array<std::uint32_t, 4> kGranularities = {4096, 16384, 65536, 1U << 20};
+    action.flags = some_of(std::array{"shallow"}, 2);
+    for (const char* flag : {"transient-job", "synchronous-writes"})
+      if (one_in(3)) action.flags.emplace_back(flag);
+    action.destination = "copy" + std::to_string(drawn_.actions.size());
+    if (one_in(3)) action.document.format = static_cast<CopyDestination::Format>(rng_.below(3));
+    if (one_in(3)) action.granularity = any_of(kGranularities);
+    if (one_in(3)) {
+      action.flags.emplace_back("reuse-ext");
+      action.destination = drawn_.images[rng_.below(drawn_.images.size())].name;
+    }
+    // scenarios/bugs/mirror-synchronous-fills-with-zeroes would be found again and again.
+    if (std::ranges::count(action.flags, "reuse-ext") != 0)
+      std::erase(action.flags, "synchronous-writes");
+    if (!one_in(3)) return;
+    for (std::uint64_t layers = rng_.below(3); layers > 0; --layers) {
+      const Image& image = drawn_.images[rng_.below(drawn_.images.size())];
+      action.document.backing.push_back({image.name, image.format});
+    }
+    action.document.terminated = !one_in(3);
   }
 
   DomainCase drawn_;

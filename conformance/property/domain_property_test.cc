@@ -83,7 +83,7 @@ TEST(Domain, DrawsEveryCallAndEveryEnd) {
     seen["disks " + std::to_string(planned.scenario.disks.size())]++;
   }
   for (const char* wanted :
-       {"call 0", "call 1", "call 2", "call 3", "call 4", "wait ready", "wait completed",
+       {"call 0", "call 1", "call 2", "call 3", "call 4", "call 5", "wait ready", "wait completed",
         "wait canceled", "guest", "disks 1", "disks 2", "disks 3"})
     EXPECT_GE(seen[wanted], 20U) << wanted;
   EXPECT_GE(seen["wait failed"], 1U);

@@ -34,7 +34,10 @@ class Planner {
     if (!by_increments && has_backing()) pull_all();
     const std::uint64_t size = drawn_.images.back().size;
     for (std::uint64_t at = 0; has_backing(); at += kIncrement) pull(std::min(at, size));
-    add(CheckStep{.disk = kDisk, .guest = {}, .chain = {{drawn_.images.back().file}}});
+    CheckStep check;
+    check.disk = kDisk;
+    check.chain = {{drawn_.images.back().file}};
+    add(std::move(check));
   }
 
  private:

@@ -32,6 +32,12 @@ void describe(const Scenario& scenario, const HostLength& host_length, model::Do
     }
   }
   for (const Disk& disk : scenario.disks) model.add_disk(disk.target, file_of(disk.source));
+  if (scenario.persistent) model.set_persistent();
+  if (!scenario.leases) return;
+  std::vector<model::OtherLease> others;
+  for (const OtherLease& lease : *scenario.leases)
+    others.push_back({lease.file, lease.holder, lease.mode == LeaseMode::exclusive});
+  model.use_lock_manager(std::move(others));
 }
 
 std::uint32_t bits_of(const CallStep& call) {
@@ -57,6 +63,27 @@ std::uint32_t bits_of(const CallStep& call) {
       Flag{block_commit, "active", kCommitActive},
       Flag{block_commit, "relative", kCommitRelative},
       Flag{block_commit, "bandwidth-bytes", kCommitBandwidthBytes},
+      Flag{block_copy, "shallow", kCopyShallow},
+      Flag{block_copy, "reuse-ext", kCopyReuseExt},
+      Flag{block_copy, "transient-job", kCopyTransientJob},
+      Flag{block_copy, "synchronous-writes", kCopySynchronousWrites},
+      Flag{snapshot_create, "redefine", kSnapshotRedefine},
+      Flag{snapshot_create, "current", kSnapshotCurrent},
+      Flag{snapshot_create, "no-metadata", kSnapshotNoMetadata},
+      Flag{snapshot_create, "halt", kSnapshotHalt},
+      Flag{snapshot_create, "disk-only", kSnapshotDiskOnly},
+      Flag{snapshot_create, "reuse-ext", kSnapshotReuseExt},
+      Flag{snapshot_create, "quiesce", kSnapshotQuiesce},
+      Flag{snapshot_create, "atomic", kSnapshotAtomic},
+      Flag{snapshot_create, "live", kSnapshotLive},
+      Flag{snapshot_create, "validate", kSnapshotValidate},
+      Flag{snapshot_delete, "children", kSnapshotDeleteChildren},
+      Flag{snapshot_delete, "metadata-only", kSnapshotDeleteMetadataOnly},
+      Flag{snapshot_delete, "children-only", kSnapshotDeleteChildrenOnly},
+      Flag{snapshot_revert, "running", kSnapshotRevertRunning},
+      Flag{snapshot_revert, "paused", kSnapshotRevertPaused},
+      Flag{snapshot_revert, "force", kSnapshotRevertForce},
+      Flag{snapshot_revert, "reset-nvram", kSnapshotRevertResetNvram},
       Flag{block_job_abort, "async", kAbortAsync},
       Flag{block_job_abort, "pivot", kAbortPivot},
       Flag{block_job_set_speed, "bandwidth-bytes", kSetSpeedBandwidthBytes},

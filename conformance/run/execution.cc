@@ -8,11 +8,14 @@
 #include "conformance/model/durable.h"
 #include "conformance/run/calls.h"
 #include "conformance/run/describe.h"
+#include "conformance/run/destination_xml.h"
 #include "conformance/run/guest_io.h"
 #include "conformance/run/images.h"
 #include "conformance/run/keep.h"
 #include "conformance/run/members.h"
+#include "conformance/run/snapshot_xml.h"
 #include "conformance/run/transcript.h"
+#include "conformance/run/watched_leases.h"
 #include "sim/base/text.h"
 
 namespace conformance {
@@ -71,10 +74,16 @@ class Execution {
     before_ = check::remember(session_.files());
     DomainDefinition definition;
     definition.dialect = scenario_.dialect;
+    definition.persistent = scenario_.persistent;
     for (const Disk& disk : scenario_.disks) {
       const Image& image = *std::ranges::find(scenario_.images, disk.source, &Image::name);
       definition.disks.push_back({disk.target, directory_ + "/" + image.file,
                                   image.format == Image::Format::raw ? "raw" : "qcow2"});
+    }
+    if (scenario_.leases) {
+      leases_.emplace(*scenario_.leases, hypervisor_, session_.files());
+      definition.locks = &leases_->locks();
+      definition.labels = &leases_->order();
     }
     auto domain = start(definition);
     if (!domain) return failed("starting the domain", domain.error());
@@ -87,7 +96,10 @@ class Execution {
       result_.has_own_domain = true;
       return *std::move(own);
     }
-    return Domain::start(hypervisor_, session_.files(), definition);
+    DomainDefinition ours = definition;
+    ours.restart = [this] { return session_.restart(); };
+    Hypervisor& hypervisor = leases_ ? static_cast<Hypervisor&>(leases_->order()) : hypervisor_;
+    return Domain::start(hypervisor, session_.files(), ours);
   }
 
   // --- what went wrong ---------------------------------------------------------------------------
@@ -126,22 +138,37 @@ class Execution {
   void perform(const CallStep& step) {
     const CallStep call = in_directory(step, directory_);
     place_ += fmt::format(": {}", api_name(call.api));
-    Json told = {{"disk", call.disk}, {"bandwidth", call.bandwidth}, {"flags", call.flags}};
+    const bool of_snapshot = is_snapshot_call(call.api);
+    Json told = {{"flags", call.flags}};
+    if (of_snapshot)
+      told["name"] = call.name;
+    else
+      told.update({{"disk", call.disk}, {"bandwidth", call.bandwidth}});
+    if (call.api == CallStep::Api::snapshot_create) told["xml"] = to_xml(call.name, call.snapshot);
     const bool commits = call.api == CallStep::Api::block_commit;
     if (call.base || call.api == CallStep::Api::block_rebase || commits)
       told["base"] = call.base ? Json(*call.base) : Json();
     if (commits) told["top"] = call.top ? Json(*call.top) : Json();
     if (call.cursor) told["cursor"] = *call.cursor;
+    if (call.api == CallStep::Api::block_copy) {
+      told["destination"] = to_xml(call.destination);
+      told["granularity"] = call.granularity;
+      told["buf-size"] = call.buf_size;
+    }
     result_.transcript.push_back(
         {TranscriptEntry::Kind::call, std::string(api_name(call.api)), std::move(told)});
     // What has ended before the call is known to both.
     if (!drain_events()) return;
-    const bool starts = call.api != CallStep::Api::block_job_abort &&
+    const bool starts = !of_snapshot && call.api != CallStep::Api::block_job_abort &&
                         call.api != CallStep::Api::block_job_set_speed &&
                         call.api != CallStep::Api::pull_info &&
                         call.api != CallStep::Api::pull_abort;
     const model::CallPrediction prediction = predict_call(model_, call);
     const DomainResult<CallAnswer> answer = make_call(*domain_, call);
+    // The guest is at another time.
+    if (answer && call.api == CallStep::Api::snapshot_revert)
+      for (const Disk& disk : scenario_.disks)
+        durable_.at(disk.target).changed(model_.guest_view(disk.target));
     if (answer && starts) earlier_events_[call.disk] = events_.size();
     judge_call(call, prediction, answer);
   }
@@ -451,8 +478,33 @@ class Execution {
         add(check::compare_statuses(
             check::statuses_of(result_.transcript, job, options_.switched_off), statuses, job));
     }
+    check_snapshots(stated);
+    if (leases_)
+      for (const Disk& disk : scenario_.disks) add(leases_->compare(disk.target, model_));
     add(check::compare_events(events_, model_.events()));
     add(check::compare_files(session_.files(), model_.files(), before_));
+  }
+
+  void check_snapshots(const CheckStep* stated) {
+    const auto told = domain_->snapshots();
+    if (!told) {
+      failed("asking for the snapshots", told.error());
+      return;
+    }
+    const auto line = [](const std::string& name, const std::string& parent, bool current) {
+      return fmt::format("{}{}{} ", name, parent.empty() ? "" : "<-" + parent, current ? "*" : "");
+    };
+    std::string wanted, seen, said;
+    for (const auto& one : model_.snapshots()) wanted += line(one.name, one.parent, one.current);
+    for (const SnapshotInfo& one : *told) seen += line(one.name, one.parent, one.current);
+    const bool states = stated != nullptr && stated->snapshots;
+    if (states)
+      for (const auto& [name, parent] : *stated->snapshots)
+        said += line(name, parent, stated->current == name);
+    for (const std::string* expected : {&wanted, states ? &said : nullptr})
+      if (expected != nullptr && *expected != seen)
+        diverge(DivergenceClass::chain, "the domain has these snapshots (name<-parent, * current)",
+                *expected, seen);
   }
 
   bool check_guest(const std::string& disk) {
@@ -532,6 +584,7 @@ class Execution {
   Executed result_;
   RecordingHypervisor hypervisor_;
   model::DomainModel model_;
+  std::optional<WatchedLeases> leases_;            // nothing: no lock manager
   std::map<std::string, model::Durable> durable_;  // by disk
   unsigned faults_to_come_ = 0;                    // injected and not met yet, as far as is known
   std::unique_ptr<DomainApi> domain_;
@@ -559,6 +612,11 @@ Executed execute(const Scenario& scenario, Target& target, const ExecutionOption
   if (scenario.is_transcript() && !target.needs_a_domain().empty()) {
     Executed skipped;
     skipped.skipped = target.needs_a_domain();
+    return skipped;
+  }
+  if (scenario.leases && !target.has_no_lock_manager().empty()) {
+    Executed skipped;
+    skipped.skipped = target.has_no_lock_manager();
     return skipped;
   }
   SessionOptions how = options.session;

@@ -10,6 +10,7 @@
 
 #include "conformance/check/files.h"
 #include "conformance/domain/domain.h"
+#include "conformance/domain/watch_for_test.h"
 #include "conformance/inspect/inspector.h"
 #include "conformance/model/domain_model.h"
 #include "conformance/run/describe.h"
@@ -94,7 +95,26 @@ std::vector<Flow> flows() {
              wait_for(domain, "COMPLETED");
     };
   };
+  const auto by_document = [](std::uint32_t flags, const char* file, std::uint32_t end) {
+    return [=](Domain& domain, const std::string& directory) {
+      return domain.block_copy(
+                 "vda",
+                 "<disk type='file'><driver type='qcow2'/><source file='" + directory + "/" + file +
+                     "'/><backingStore type='file'><format type='qcow2'/>"
+                     "<source file='" +
+                     directory +
+                     "/snap1'/><backingStore type='file'><format type='qcow2'/>"
+                     "<source file='" +
+                     directory + "/base'/><backingStore/></backingStore></backingStore></disk>",
+                 {}, kCopyShallow | flags) &&
+             wait_for(domain, "READY") && domain.block_job_abort("vda", end);
+    };
+  };
   return {
+      {"shallow copy over a chain of its own, pivot", by_document(0, "copy", kAbortPivot)},
+      {"shallow copy over a chain of its own, abort", by_document(0, "copy", 0)},
+      {"reused copy over a chain of its own, pivot",
+       by_document(kCopyReuseExt, "over", kAbortPivot)},
       {"full copy, pivot", copy(0, "copy", kAbortPivot)},
       {"shallow copy, pivot", copy(kRebaseShallow, "copy", kAbortPivot)},
       {"raw copy, pivot", copy(kRebaseCopyRaw, "copy", kAbortPivot)},
@@ -121,6 +141,19 @@ std::vector<Flow> flows() {
          return domain.block_rebase("vda", directory + "/base", 0, 0) &&
                 wait_for(domain, "COMPLETED");
        }},
+      // Held by its speed until it is aborted.
+      {"pull, abort",
+       [](Domain& domain, const std::string&) {
+         return domain.block_pull("vda", 1, kPullBandwidthBytes) &&
+                domain.block_job_abort("vda", 0);
+       }},
+      {"commit, delete, abort",
+       [](Domain& domain, const std::string& directory) {
+         return domain.block_commit("vda", std::nullopt, directory + "/snap1", 1,
+                                    kCommitDelete | kCommitBandwidthBytes) &&
+                domain.block_job_abort("vda", 0);
+       }},
+      {"reused shallow copy, abort", copy(kRebaseReuseExt | kRebaseShallow, "over", 0)},
       {"a copy, then a commit",
        [](Domain& domain, const std::string& directory) {
          return domain.block_rebase("vda", directory + "/copy", 0, kRebaseCopy | kRebaseShallow) &&
@@ -155,14 +188,15 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
   void SetUp() override {
     session_ = *target_.open({});
     ASSERT_TRUE(make_images(images(), *session_));
+    watch_ = std::make_unique<testing::Watch>(session_->hypervisor(), session_->files());
   }
   std::string path(const std::string& file) { return session_->files().directory() + "/" + file; }
 
   // The flow with a client that dies; true if it came to its end before.
   bool run(const Flow& flow, unsigned commands, bool is_executed) {
-    Mortal mortal(session_->hypervisor(), commands, is_executed);
-    DomainDefinition definition{
-        .disks = {{"vda", path("snap2"), "qcow2"}}, .dialect = flow.dialect, .keep_status = {}};
+    Mortal mortal(watch_->order, commands, is_executed);
+    DomainDefinition definition =
+        watch_->over({.disks = {{"vda", path("snap2"), "qcow2"}}, .dialect = flow.dialect});
     definition.keep_status = [this](const std::string& status) { status_ = status; };
     auto started = Domain::start(mortal, session_->files(), definition);
     if (!started) return false;
@@ -171,7 +205,8 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
     return done;
   }
 
-  // Everything comes to its end: a job that is or becomes ready is pivoted.
+  // Everything comes to its end: a job that is or becomes ready is pivoted, and one that its speed
+  // holds is let go.
   void finish(Domain& domain) {
     for (int turns = 0; turns < 10; ++turns) {
       while (true) {
@@ -182,6 +217,10 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
       const auto info = domain.block_job_info("vda", 0);
       ASSERT_TRUE(info);
       if (!*info) return;
+      if ((*info)->type == "PULL" || (*info)->type == "COMMIT") {
+        ASSERT_TRUE(domain.block_job_set_speed("vda", 0, 0));
+        continue;
+      }
       const auto pivoted = domain.block_job_abort("vda", kAbortPivot);
       ASSERT_TRUE(pivoted) << (*info)->type << ": " << text_of(pivoted.error());
     }
@@ -217,6 +256,7 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
   // Nothing is left over, and the domain can go on.
   void check_domain(Domain& domain) {
     check_guest(domain);
+    watch_->expect_only_the_chain(domain);
     std::multiset<std::string> expected;
     for (const ChainLink& link : (*domain.chain("vda")).links)
       for (int node = 0; node < 2; ++node) expected.insert(link.path);
@@ -226,10 +266,13 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
     ASSERT_TRUE(domain.block_pull("vda", 0, 0));
     EXPECT_TRUE(wait_for(domain, "COMPLETED"));
     check_guest(domain);
+    watch_->expect_only_the_chain(domain);
+    watch_->expect_order();
   }
 
   SimTarget target_ = testing::simulator();
   std::unique_ptr<Session> session_;
+  std::unique_ptr<testing::Watch> watch_;
   std::string status_;
 };
 
@@ -247,8 +290,9 @@ TEST_P(Restart, GoesOnWhereverTheClientWasCutOff) {
       done = run(flow, commands, is_executed) && done;
       if (status_.empty()) continue;  // it was never running
       ++deaths;
-      auto domain = Domain::reconnect(session_->hypervisor(), session_->files(), status_,
-                                      [this](const std::string& status) { status_ = status; });
+      auto domain = Domain::reconnect(
+          watch_->order, session_->files(), status_,
+          [this](const std::string& status) { status_ = status; }, &watch_->locks, &watch_->order);
       ASSERT_TRUE(domain) << text_of(domain.error()) << status_;
       finish(**domain);
       check_domain(**domain);

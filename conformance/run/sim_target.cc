@@ -81,30 +81,30 @@ class MemoryDirectory final : public Files {
 
 class MachineHypervisor final : public Hypervisor {
  public:
-  MachineHypervisor(sim::machine::Machine& machine, bool settles)
+  MachineHypervisor(const std::unique_ptr<sim::machine::Machine>& machine, bool settles)
       : machine_(machine), settles_(settles) {}
 
   Outcome<Json> execute(std::string_view command, const Json& arguments) override {
     Json request = {{"execute", command}};
     if (!arguments.is_null()) request["arguments"] = arguments;
-    std::optional<Json> reply = machine_.execute(std::move(request));
-    if (machine_.crashed())
-      return std::unexpected(TargetFailure{TargetFailure::Kind::crash, *machine_.crashed()});
-    if (reply && settles_) machine_.settle();
+    std::optional<Json> reply = machine_->execute(std::move(request));
+    if (machine_->crashed())
+      return std::unexpected(TargetFailure{TargetFailure::Kind::crash, *machine_->crashed()});
+    if (reply && settles_) machine_->settle();
     if (!reply)
       return std::unexpected(TargetFailure{
           TargetFailure::Kind::hang,
-          fmt::format("no reply to {}\n{}", command, machine_.world().trace.last_lines())});
+          fmt::format("no reply to {}\n{}", command, machine_->world().trace.last_lines())});
     // As the port promises: what qemu-io printed comes with the reply.
     // (What a request prints that began before comes with the first text after it.)
     if (const auto said = reply->find("return"); said != reply->end() && said->is_string())
-      *said = machine_.take_output() + said->get<std::string>();
+      *said = machine_->take_output() + said->get<std::string>();
     return *std::move(reply);
   }
-  Outcome<std::optional<Event>> poll_event() override { return converted(machine_.take_event()); }
+  Outcome<std::optional<Event>> poll_event() override { return converted(machine_->take_event()); }
   Outcome<std::optional<Event>> next_event(std::chrono::milliseconds limit) override {
     return converted(
-        machine_.run_until_event(sim::milliseconds(static_cast<std::uint64_t>(limit.count()))));
+        machine_->run_until_event(sim::milliseconds(static_cast<std::uint64_t>(limit.count()))));
   }
 
  private:
@@ -112,7 +112,7 @@ class MachineHypervisor final : public Hypervisor {
     if (!event) return std::nullopt;
     return Event{std::move(event->name), std::move(event->data)};
   }
-  sim::machine::Machine& machine_;
+  const std::unique_ptr<sim::machine::Machine>& machine_;  // as it is now
   bool settles_;
 };
 
@@ -122,20 +122,25 @@ struct SimSession::Parts {
   Parts(const sim::qmp::Profile& profile, const SessionOptions& options,
         sim::job::MirrorCanary canary)
       : hazards(files),
-        machine(std::make_unique<sim::machine::Machine>(
-            options.hazards ? static_cast<sim::storage::FileSystem&>(hazards) : files,
-            sim::machine::MachineOptions{&profile, options.seed, options.explore, canary})),
         directory(files),
-        hypervisor(*machine, options.settles),
-        seed(options.seed) {
+        hypervisor(machine, options.settles),
+        has_hazards(options.hazards),
+        machine_options{&profile, options.seed, options.explore, canary} {
     files.restrict_to(kDirectory);
+    start();
+  }
+  void start() {
+    machine = std::make_unique<sim::machine::Machine>(
+        has_hazards ? static_cast<sim::storage::FileSystem&>(hazards) : files, machine_options);
   }
   sim::storage::MemoryFiles files;
   HazardousFiles hazards;
   std::unique_ptr<sim::machine::Machine> machine;
   MemoryDirectory directory;
   MachineHypervisor hypervisor;
-  std::uint64_t seed;
+  bool has_hazards;
+  sim::machine::MachineOptions machine_options;
+  std::uint64_t ended_hash = 0;  // of the machines before
 };
 
 SimSession::SimSession(const sim::qmp::Profile& profile, const SessionOptions& options,
@@ -145,21 +150,30 @@ SimSession::~SimSession() = default;
 Hypervisor& SimSession::hypervisor() { return parts_->hypervisor; }
 Files& SimSession::files() { return parts_->directory; }
 std::uint64_t SimSession::trace_hash() const {
-  return parts_->machine ? parts_->machine->world().trace.hash() : 0;
+  return parts_->ended_hash ^ (parts_->machine ? parts_->machine->world().trace.hash() : 0);
 }
 std::optional<std::string> SimSession::inject(const FileFault& fault) {
   parts_->hazards.inject(fault);
   return std::nullopt;
 }
+Outcome<void> SimSession::restart() {
+  if (auto ended = end(); !ended) return ended;
+  parts_->start();
+  auto negotiated = parts_->hypervisor.execute("qmp_capabilities", nullptr);
+  if (!negotiated) return std::unexpected(std::move(negotiated).error());
+  return {};
+}
 Outcome<void> SimSession::end() {
   const auto& machine = parts_->machine;
   if (machine && !machine->crashed() && !machine->has_quit())
     (void)machine->execute({{"execute", "quit"}});
+  if (machine)
+    parts_->ended_hash = parts_->ended_hash * 0x100000001b3U + machine->world().trace.hash();
   parts_->machine.reset();
   return {};
 }
 Outcome<void> SimSession::cut_power() {
-  if (const auto cut = parts_->hazards.cut_power(parts_->seed); !cut)
+  if (const auto cut = parts_->hazards.cut_power(parts_->machine_options.seed); !cut)
     return std::unexpected(TargetFailure{TargetFailure::Kind::harness, cut.error().desc});
   return {};
 }

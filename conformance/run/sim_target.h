@@ -22,6 +22,7 @@ class SimSession final : public Session {
   bool is_simulated() const override { return true; }
   std::uint64_t trace_hash() const override;
   std::optional<std::string> inject(const FileFault& fault) override;
+  Outcome<void> restart() override;
   Outcome<void> end() override;
   Outcome<void> cut_power() override;
 

@@ -132,6 +132,109 @@ TEST(Load, EveryKindOfStep) {
   EXPECT_EQ(to_json_text(again->scenarios[0]), text);
 }
 
+TEST(Load, WhereABlockCopyGoes) {
+  const auto loaded = load(R"({"title": "t", "because": "b", "persistent": true,
+    "images": {"a": {"format": "raw", "size": "1M"}}, "disks": [{"target": "vda", "source": "a"}],
+    "steps": [
+      {"call": "blockCopy", "disk": "vda", "granularity": "64k", "buf-size": "1M", "bandwidth": 7,
+       "destination": {"file": "${dir}/copy", "format": "qcow2",
+                       "backing": [{"file": "${dir}/b", "format": "raw"}, "none"]},
+       "flags": ["shallow", "reuse-ext", "transient-job", "synchronous-writes"]},
+      {"call": "blockCopy", "disk": "vda", "destination": {"dev": "${dir}/copy"}},
+      {"call": "blockCopy", "disk": "vda", "destination": {"xml": "<disk type='file'/>"}}
+    ]})");
+  ASSERT_TRUE(loaded) << to_string(loaded.error());
+  const Scenario& scenario = loaded->scenarios[0];
+  EXPECT_TRUE(scenario.persistent);
+  const auto& full = std::get<CallStep>(scenario.steps[0].action);
+  CopyDestination expected;
+  expected.path = "${dir}/copy";
+  expected.format = CopyDestination::Format::qcow2;
+  expected.backing = {{"${dir}/b", Image::Format::raw}};
+  expected.terminated = true;
+  EXPECT_EQ(full.destination, expected);
+  EXPECT_EQ(full.granularity, 65536);
+  EXPECT_EQ(full.buf_size, 1048576);
+  EXPECT_EQ(full.bandwidth, 7);
+  const auto& device = std::get<CallStep>(scenario.steps[1].action);
+  EXPECT_TRUE(device.destination.is_device);
+  EXPECT_EQ(device.destination.path, "${dir}/copy");
+  const auto& document = std::get<CallStep>(scenario.steps[2].action);
+  EXPECT_EQ(document.destination.xml, "<disk type='file'/>");
+  const auto again = load(to_json_text(scenario));
+  ASSERT_TRUE(again) << to_string(again.error());
+  EXPECT_TRUE(again->scenarios[0].persistent);
+  for (std::size_t i = 0; i < 3; ++i)
+    EXPECT_EQ(std::get<CallStep>(again->scenarios[0].steps[i].action).destination,
+              std::get<CallStep>(scenario.steps[i].action).destination);
+}
+
+TEST(Load, ABlockCopyThatMeansNothing) {
+  const auto refused = [](const std::string& members) {
+    return refusal(with_steps(R"({"call": "blockCopy", "disk": "vda")" + members + "}"));
+  };
+  EXPECT_THAT(refused(""), HasSubstr("a member \"destination\""));
+  EXPECT_THAT(refused(R"(, "destination": {"format": "raw"})"), HasSubstr("one of file, dev, xml"));
+  EXPECT_THAT(refused(R"(, "destination": {"file": "${dir}/a", "backing": ["none", "none"]})"),
+              HasSubstr("at the end only"));
+  EXPECT_THAT(refused(R"(, "destination": {"file": "${dir}/a"}, "granularity": "4G")"),
+              HasSubstr("a size below 4G"));
+  EXPECT_THAT(refused(R"(, "destination": {"file": "/etc/x"})"),
+              HasSubstr("a path beneath ${dir}"));
+  EXPECT_THAT(refused(R"(, "destination": {"file": "${dir}/a", "backing":
+                         [{"file": "${dir}/../x", "format": "raw"}]})"),
+              HasSubstr("a path beneath ${dir}"));
+  for (const char* xml : {"<disk><source file='/etc/x'/></disk>", "<source file='&#47;x'/>",
+                          "<disk><source><host name='elsewhere'/></source></disk>"})
+    EXPECT_THAT(refused(R"(, "destination": {"xml": ")" + std::string(xml) + "\"}"),
+                HasSubstr("files beneath ${dir} only"))
+        << xml;
+  EXPECT_THAT(refusal(with_steps(R"({"call": "blockPull", "disk": "vda", "granularity": 512})")),
+              HasSubstr("no such member for blockPull"));
+}
+
+TEST(Load, LeasesOfOthers) {
+  const std::string before =
+      R"({"title": "t", "because": "b", "images": {"base": {"format": "raw", "size": "1M"},
+          "top": {"format": "qcow2", "size": "1M", "backing": "base"}},
+          "disks": [{"target": "vda", "source": "top"}], "steps": [{"check": "vda"}])";
+  const auto load_leases = [&](const std::string& leases) { return load(before + leases + "}"); };
+  EXPECT_FALSE(load_leases("")->scenarios[0].leases);
+  EXPECT_EQ(load_leases(R"(, "leases": [])")->scenarios[0].leases, std::vector<OtherLease>());
+  const auto loaded = load_leases(
+      R"(, "leases": [{"file": "base", "holder": "pool", "mode": "shared"},
+                      {"file": "copy", "holder": "pool", "mode": "exclusive"}])");
+  ASSERT_TRUE(loaded) << to_string(loaded.error());
+  const std::vector<OtherLease> leases = {{"base", "pool", LeaseMode::shared},
+                                          {"copy", "pool", LeaseMode::exclusive}};
+  EXPECT_EQ(loaded->scenarios[0].leases, leases);
+  const auto again = load(to_json_text(loaded->scenarios[0]));
+  ASSERT_TRUE(again) << to_string(again.error());
+  EXPECT_EQ(again->scenarios[0].leases, leases);
+  EXPECT_EQ(load(to_json_text(load_leases(R"(, "leases": [])")->scenarios[0]))->scenarios[0].leases,
+            std::vector<OtherLease>());
+
+  const auto place_of = [&](const std::string& leases_text) {
+    const auto refused = load_leases(R"(, "leases": [)" + leases_text + "]");
+    return refused ? "" : refused.error().place;
+  };
+  const auto lease = [](const char* file, const char* holder, const char* mode) {
+    return std::string(R"({"file": ")") + file + R"(", "holder": ")" + holder + R"(", "mode": ")" +
+           mode + R"("})";
+  };
+  EXPECT_EQ(place_of(lease("a/b", "pool", "shared")), "/leases/0/file");
+  EXPECT_EQ(place_of(lease("base", "", "shared")), "/leases/0/holder");
+  EXPECT_EQ(place_of(lease("base", "domain/vda", "shared")), "/leases/0/holder");
+  EXPECT_EQ(place_of(lease("base", "pool", "both")), "/leases/0/mode");
+  // The domain could not start.
+  EXPECT_EQ(place_of(lease("base", "pool", "exclusive")), "/leases/0");
+  EXPECT_EQ(place_of(lease("top", "pool", "shared")), "/leases/0");
+  EXPECT_EQ(place_of(lease("x", "a", "shared") + "," + lease("x", "b", "exclusive")), "/leases/1");
+  EXPECT_EQ(place_of(lease("x", "a", "shared") + "," + lease("x", "a", "shared")), "/leases/1");
+  EXPECT_EQ(load(R"({"title": "t", "because": "b", "leases": [], "steps": []})").error().place,
+            "/leases");
+}
+
 TEST(Load, WritesOneLineForEachPiece) {
   const auto loaded = load(with_steps(R"({"wait": "ready", "disk": "vda"})"));
   ASSERT_TRUE(loaded) << to_string(loaded.error());

@@ -97,6 +97,7 @@ class Matrix {
   void add_image(Building& building, const std::string& name, const Json& image,
                  const std::string& place);
   static void add_disks(Building& building, const Json& owner, const std::string& place);
+  static void add_leases(Building& building, const Json& owner, const std::string& place);
   static void add_part(Building& building, const std::string& name, const Json& steps,
                        const std::string& place);
   void add_fragment(Building& building, const Json& fragment, const std::string& place);
@@ -199,7 +200,7 @@ void Matrix::check_names() {
   std::set<std::string> parts;
   std::set<std::string> used_parts;
   const auto add_uses = [&](const Json& owner, const std::string& place) {
-    for (const char* key : {"title", "images", "disks", "steps", "parts"})
+    for (const char* key : {"title", "images", "disks", "leases", "steps", "parts"})
       if (const auto found = owner.find(key); found != owner.end())
         collect_variables(*found, member(place, key), used, error_);
   };
@@ -310,6 +311,14 @@ void Matrix::add_disks(Building& building, const Json& owner, const std::string&
     building.draft.disks.push_back({disks[i], element(member(place, "disks"), i)});
 }
 
+void Matrix::add_leases(Building& building, const Json& owner, const std::string& place) {
+  if (!owner.contains("leases")) return;
+  auto& leases = building.draft.leases;
+  if (!leases) leases.emplace();
+  for (std::size_t i = 0; i < owner["leases"].size(); ++i)
+    leases->push_back({owner["leases"][i], element(member(place, "leases"), i)});
+}
+
 void Matrix::add_part(Building& building, const std::string& name, const Json& steps,
                       const std::string& place) {
   for (std::size_t i = 0; i < steps.size(); ++i)
@@ -327,6 +336,7 @@ void Matrix::add_fragment(Building& building, const Json& fragment, const std::s
   for (const auto& [name, steps] : at_or(fragment, "parts", kNoObject).items())
     add_part(building, name, steps, member(member(place, "parts"), name));
   add_disks(building, fragment, place);
+  add_leases(building, fragment, place);
 }
 
 void Matrix::override_by(Building& building, const Rule& rule) {
@@ -345,6 +355,7 @@ void Matrix::override_by(Building& building, const Rule& rule) {
 
 void Matrix::finish(Building& building) {
   Draft& draft = building.draft;
+  draft.persistent = document_.value("persistent", false);
   draft.since = text_or(document_, "since", "");
   draft.dialect = text_or(document_, "dialect", "as-libvirt");
   draft.files = text_or(document_, "files", "bytes");
@@ -369,6 +380,8 @@ void Matrix::finish(Building& building) {
   };
   for (auto& [name, image] : draft.images) replace(image);
   for (Placed& disk : draft.disks) replace(disk);
+  if (draft.leases)
+    for (Placed& lease : *draft.leases) replace(lease);
   for (Placed& step : draft.steps) replace(step);
   Placed title{document_["title"], "/title"};
   replace(title);
@@ -390,6 +403,7 @@ void Matrix::add_draft(const Choice& choice, const std::vector<const Rule*>& kep
   for (const auto& [name, image] : at_or(document_, "images", kNoObject).items())
     add_image(building, name, image, member("/images", name));
   add_disks(building, document_, "");
+  add_leases(building, document_, "");
   for (std::size_t i = 0; i < axes_.size(); ++i)
     if (choice[i]) {
       const Value& value = axes_[i].values[*choice[i]];

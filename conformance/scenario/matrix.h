@@ -14,6 +14,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,7 +38,9 @@ struct Draft {
   std::string because;
   std::map<std::string, Placed> images;
   std::vector<Placed> disks;
+  std::optional<std::vector<Placed>> leases = {};
   std::vector<Placed> steps;
+  bool persistent = false;
   std::string since;
   std::string dialect;
   std::string files = "bytes";

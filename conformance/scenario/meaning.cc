@@ -69,9 +69,11 @@ bool text_stays_in_directory(std::string_view whole) {
   return true;
 }
 
-// The same for a document.
-bool document_stays_in_directory(const std::string& text) {
-  return text_stays_in_directory(sim::replace_all(text, "/>", ">"));
+// The same for an XML document, in which "/>" ends an element; nothing may be spelled by number,
+// nor be on another host.
+bool document_stays_in_directory(const std::string& xml) {
+  return !xml.contains("&#") && !xml.contains("<host") &&
+         text_stays_in_directory(sim::replace_all(xml, "/>", ">"));
 }
 
 // A name that a command opens: a bare one would be in the emulator's own directory.
@@ -105,6 +107,7 @@ class Meaning {
     for (const Image& image : scenario_.images) check_image(image);
     check_files();
     check_disks();
+    check_leases();
     for (const Step& step : scenario_.steps)
       std::visit([&](const auto& action) { check_step(action, step.place); }, step.action);
   }
@@ -127,7 +130,11 @@ class Meaning {
   void check_image(const Image& image);
   void check_files();
   void check_disks();
+  void check_leases();
+  bool is_in_the_way(const OtherLease& lease) const;
   void check_disk_name(const std::string& target, const std::string& place);
+  void check_snapshot(const SnapshotDocument& snapshot, const std::string& place);
+  void check_destination(const CopyDestination& destination, const std::string& place);
   void check_texts(const Json& value, const std::string& place);
   void check_step(const CallStep& step, const std::string& place);
   void check_step(const QmpStep& step, const std::string& place);
@@ -201,6 +208,42 @@ void Meaning::check_disks() {
   }
 }
 
+// The lease would keep the domain from its start.
+bool Meaning::is_in_the_way(const OtherLease& lease) const {
+  for (const Disk& disk : scenario_.disks) {
+    const Image* top = image(disk.source);
+    for (const Image* used = top; used != nullptr; used = image(used->backing))
+      if (used->file == lease.file && (used == top || lease.mode == LeaseMode::exclusive))
+        return true;
+  }
+  return false;
+}
+
+void Meaning::check_leases() {
+  if (!scenario_.leases) return;
+  if (scenario_.disks.empty())
+    report("/leases", "no leases without a disk", "only a domain asks the lock manager");
+  for (std::size_t i = 0; i < scenario_.leases->size(); ++i) {
+    const OtherLease& lease = (*scenario_.leases)[i];
+    const std::string& place = (*draft_.leases)[i].place;
+    if (!is_file_name(lease.file))
+      report(member(place, "file"), "the name of a file in ${dir}",
+             fmt::format("found \"{}\"", lease.file));
+    if (lease.holder.empty() || lease.holder.starts_with("domain/"))
+      report(member(place, "holder"), "a name that no disk of the domain has (\"domain/vda\")");
+    for (std::size_t j = 0; j < i; ++j)
+      if (const OtherLease& before = (*scenario_.leases)[j];
+          before.file == lease.file &&
+          (before.holder == lease.holder || before.mode == LeaseMode::exclusive ||
+           lease.mode == LeaseMode::exclusive))
+        report(place, "a lease that goes with the others of this file",
+               "each holder has one, and an exclusive one is alone");
+    if (is_in_the_way(lease))
+      report(place, "a lease that lets the domain start",
+             "others cannot hold its active images at all, nor its backing images exclusively");
+  }
+}
+
 void Meaning::check_disk_name(const std::string& target, const std::string& place) {
   if (disk(target) == nullptr)
     report(place, fmt::format("the target of a disk, not \"{}\"", target));
@@ -212,15 +255,45 @@ void Meaning::check_step(const CallStep& step, const std::string& place) {
     report(member(place, "call"), "a call that libvirt has",
            R"("dialect": "as-proposed" has this one)");
   const bool by_document = std::ranges::find(step.flags, "base-xml") != step.flags.end();
+  const bool has_disk = !is_snapshot_call(step.api);
   // Calls that must fail may name what is not there.
-  if (!step.expect || !step.expect->error) check_disk_name(step.disk, member(place, "disk"));
+  if (has_disk && (!step.expect || !step.expect->error))
+    check_disk_name(step.disk, member(place, "disk"));
   for (const auto& [key, name] : {std::pair{"base", &step.base}, std::pair{"top", &step.top}})
     if (*name && !(by_document ? document_stays_in_directory(**name) : stays_in_directory(**name)))
       report(member(place, key), "a path beneath ${dir}", "found \"" + **name + "\"");
+  if (step.api == CallStep::Api::block_copy)
+    check_destination(step.destination, member(place, "destination"));
+  check_snapshot(step.snapshot, place);
   std::set<std::string> flags;
   for (const std::string& flag : step.flags)
     if (!flags.insert(flag).second)
       report(member(place, "flags"), fmt::format("the flag \"{}\" once", flag));
+}
+
+void Meaning::check_snapshot(const SnapshotDocument& snapshot, const std::string& place) {
+  if (!document_stays_in_directory(snapshot.xml))
+    report(member(place, "xml"), "files beneath ${dir} only", "found " + snapshot.xml);
+  if (!snapshot.disks) return;
+  for (std::size_t i = 0; i < snapshot.disks->size(); ++i)
+    for (const std::string* name : {&(*snapshot.disks)[i].disk, &(*snapshot.disks)[i].file})
+      if (!stays_in_directory(*name))
+        report(element(member(place, "disks"), i), "a path beneath ${dir}",
+               "found \"" + *name + "\"");
+}
+
+void Meaning::check_destination(const CopyDestination& destination, const std::string& place) {
+  const auto check_path = [&](const std::string& path, const std::string& where) {
+    if (!stays_in_directory(path)) report(where, "a path beneath ${dir}", "found \"" + path + "\"");
+  };
+  if (!destination.xml.empty()) {
+    if (!document_stays_in_directory(destination.xml))
+      report(member(place, "xml"), "files beneath ${dir} only", "found " + destination.xml);
+    return;
+  }
+  check_path(destination.path, place);
+  for (std::size_t i = 0; i < destination.backing.size(); ++i)
+    check_path(destination.backing[i].file, element(member(place, "backing"), i));
 }
 
 void Meaning::check_texts(const Json& value, const std::string& place) {

@@ -130,11 +130,10 @@ void read_text(const Object& object, Image& image) {
 }
 
 Image read_image(const std::string& name, const Object& object) {
-  static constexpr std::array<std::string_view, 2> kFormats = {"raw", "qcow2"};
   Image image;
   image.name = name;
   image.file = object.has("file") ? object.text("file") : name;
-  image.format = static_cast<Image::Format>(object.one_of("format", kFormats));
+  image.format = static_cast<Image::Format>(object.one_of("format", kImageFormats));
   if (object.has("text"))
     read_text(object, image);
   else
@@ -219,6 +218,14 @@ std::span<const std::string_view> flags_of(CallStep::Api api) {
     case CallStep::Api::pull_info:
     case CallStep::Api::pull_abort:
       return kNoFlags;
+    case CallStep::Api::block_copy:
+      return kBlockCopyFlags;
+    case CallStep::Api::snapshot_create:
+      return kSnapshotCreateFlags;
+    case CallStep::Api::snapshot_delete:
+      return kSnapshotDeleteFlags;
+    case CallStep::Api::snapshot_revert:
+      return kSnapshotRevertFlags;
   }
   return {};
 }
@@ -245,14 +252,122 @@ std::optional<std::uint64_t> read_cursor(const Object& step) {
   return std::nullopt;
 }
 
+CopyDestination read_destination(const Object& object) {
+  CopyDestination destination;
+  if (object.has("xml")) {
+    object.only({"xml"});
+    destination.xml = object.text("xml");
+    return destination;
+  }
+  object.only({"file", "dev", "format", "backing"});
+  destination.is_device = object.has("dev");
+  if (destination.is_device == object.has("file"))
+    object.error().report(object.place(), "one of file, dev, xml");
+  else
+    destination.path = object.text(destination.is_device ? "dev" : "file");
+  if (object.has("format"))
+    destination.format = object.one_of("format", kImageFormats) == 0
+                             ? CopyDestination::Format::raw
+                             : CopyDestination::Format::qcow2;
+  const Json& backing = object["backing"];
+  if (!backing.is_null() && !backing.is_array())
+    object.error().report(object.place("backing"), "an array", "found " + backing.dump());
+  for (std::size_t i = 0; backing.is_array() && i < backing.size(); ++i) {
+    const std::string place = element(object.place("backing"), i);
+    if (destination.terminated) object.error().report(place, "\"none\" at the end only");
+    destination.terminated = backing[i] == Json("none");
+    if (destination.terminated) continue;
+    const Object layer(backing[i], place, object.error());
+    layer.only({"file", "format"});
+    destination.backing.push_back(
+        {layer.text("file"), static_cast<Image::Format>(layer.one_of("format", kImageFormats))});
+  }
+  return destination;
+}
+
+// What blockCopy alone has.
+void read_copy(const Object& step, CallStep& call) {
+  if (call.api != CallStep::Api::block_copy) {
+    for (const char* key : {"destination", "granularity", "buf-size"})
+      if (step.has(key))
+        step.error().report(step.place(key),
+                            fmt::format("no such member for {}", step.text("call")));
+    return;
+  }
+  if (step.has("destination"))
+    call.destination =
+        read_destination(Object(step["destination"], step.place("destination"), step.error()));
+  else
+    step.error().report(step.place(), "a member \"destination\"");
+  if (step.has("granularity")) {
+    const std::uint64_t granularity = step.size("granularity");
+    call.granularity = static_cast<std::uint32_t>(granularity);
+    if (call.granularity != granularity)
+      step.error().report(step.place("granularity"), "a size below 4G");
+  }
+  if (step.has("buf-size")) call.buf_size = step.size("buf-size");
+}
+
+SnapshotDocument read_snapshot_document(const Object& step) {
+  SnapshotDocument document;
+  if (step.has("xml")) {
+    for (const char* key : {"name", "disks", "memory"})
+      if (step.has(key)) step.error().report(step.place(key), "xml alone");
+    document.xml = step.text("xml");
+    return document;
+  }
+  if (step.has("memory"))
+    document.memory = kSnapshotModes.at(step.one_of("memory", std::span(kSnapshotModes).first(3)));
+  if (!step.has("disks")) return document;
+  const Json& disks = step["disks"];
+  if (!disks.is_array())
+    step.error().report(step.place("disks"), "an array", "found " + disks.dump());
+  document.disks.emplace();
+  for (std::size_t i = 0; disks.is_array() && i < disks.size(); ++i) {
+    const Object disk(disks[i], element(step.place("disks"), i), step.error());
+    disk.only({"disk", "snapshot", "file", "format"});
+    SnapshotDocument::OfDisk of_disk{disk.text("disk"), {}, {}, {}};
+    if (disk.has("snapshot"))
+      of_disk.snapshot = kSnapshotModes.at(disk.one_of("snapshot", kSnapshotModes));
+    if (disk.has("file")) of_disk.file = disk.text("file");
+    if (disk.has("format")) of_disk.format = kImageFormats.at(disk.one_of("format", kImageFormats));
+    document.disks->push_back(std::move(of_disk));
+  }
+  return document;
+}
+
+// Calls that concern a snapshot.
+CallStep read_snapshot_call(const Object& step, CallStep::Api api) {
+  CallStep call;
+  call.api = api;
+  const bool creates = api == CallStep::Api::snapshot_create;
+  if (creates)
+    step.only({"call", "name", "disks", "memory", "xml", "flags", "expect"});
+  else
+    step.only({"call", "name", "flags", "expect"});
+  if (creates) call.snapshot = read_snapshot_document(step);
+  if (call.snapshot.xml.empty()) call.name = step.text("name");
+  call.flags = step.texts("flags", flags_of(api));
+  call.expect = read_expectation(step);
+  return call;
+}
+
 CallStep read_call(const Object& step) {
   using enum CallStep::Api;
   CallStep call;
   call.api = static_cast<CallStep::Api>(step.one_of("call", kApiNames));
-  call.disk = step.text("disk");
+  if (is_snapshot_call(call.api)) return read_snapshot_call(step, call.api);
+  for (const char* key : {"name", "disks", "memory", "xml"})
+    if (step.has(key))
+      step.error().report(step.place(key), fmt::format("no such member for {}", step.text("call")));
+  if (step.has("disk"))
+    call.disk = step.text("disk");
+  else
+    step.error().report(step.place(), R"(a member "disk": the target of a disk)");
   call.expect = read_expectation(step);
   call.base = read_image_name(step, "base", call.api == block_rebase || call.api == block_commit);
   call.top = read_image_name(step, "top", call.api == block_commit);
+  read_copy(step, call);
   call.flags = step.texts("flags", flags_of(call.api));
   if (call.api == pull)
     call.cursor = read_cursor(step);
@@ -364,6 +479,15 @@ CheckStep read_check(const Object& step) {
   check.disk = step.text("check");
   if (step.has("guest")) check.guest = step.text("guest");
   if (step.has("chain")) check.chain = step.texts("chain");
+  const auto name_or_none = [&](const Json& value) {
+    return value.is_string() ? value.get<std::string>() : std::string();
+  };
+  if (step.has("snapshots")) {
+    check.snapshots.emplace();
+    for (const auto& [name, parent] : step["snapshots"].items())
+      (*check.snapshots)[name] = name_or_none(parent);
+  }
+  if (step.has("current")) check.current = name_or_none(step["current"]);
   return check;
 }
 
@@ -389,6 +513,7 @@ Scenario read_draft(const Draft& draft, FirstError& error) {
                     .because = draft.because,
                     .images = {},
                     .disks = {},
+                    .persistent = draft.persistent,
                     .steps = {},
                     .since = draft.since};
   if (draft.dialect == "as-proposed") scenario.dialect = Dialect::as_proposed;
@@ -401,6 +526,12 @@ Scenario read_draft(const Draft& draft, FirstError& error) {
   for (const Placed& placed : draft.disks) {
     const Object disk(placed.value, placed.place, error);
     scenario.disks.push_back({disk.text("target"), disk.text("source")});
+  }
+  if (draft.leases) scenario.leases.emplace();
+  for (const Placed& placed : draft.leases.value_or(std::vector<Placed>())) {
+    const Object lease(placed.value, placed.place, error);
+    scenario.leases->push_back({lease.text("file"), lease.text("holder"),
+                                static_cast<LeaseMode>(lease.one_of("mode", kLeaseModes))});
   }
   for (const Placed& placed : draft.steps) scenario.steps.push_back(read_step(placed, error));
   return scenario;

@@ -25,14 +25,30 @@ inline constexpr std::array<std::string_view, 1> kBlockJobSetSpeedFlags = {"band
 inline constexpr std::array<std::string_view, 1> kBlockPullFlags = {"bandwidth-bytes"};
 inline constexpr std::array<std::string_view, 5> kBlockCommitFlags = {
     "shallow", "delete", "active", "relative", "bandwidth-bytes"};
+inline constexpr std::array<std::string_view, 4> kBlockCopyFlags = {
+    "shallow", "reuse-ext", "transient-job", "synchronous-writes"};
 inline constexpr std::array<std::string_view, 1> kPullFlags = {"continuous"};
 
+inline constexpr std::array<std::string_view, 10> kSnapshotCreateFlags = {
+    "redefine",  "current", "no-metadata", "halt", "disk-only",
+    "reuse-ext", "quiesce", "atomic",      "live", "validate"};
+inline constexpr std::array<std::string_view, 3> kSnapshotDeleteFlags = {
+    "children", "metadata-only", "children-only"};
+inline constexpr std::array<std::string_view, 4> kSnapshotRevertFlags = {"running", "paused",
+                                                                         "force", "reset-nvram"};
+// How a snapshot concerns a disk, or the memory but for the last.
+inline constexpr std::array<std::string_view, 4> kSnapshotModes = {"no", "internal", "external",
+                                                                   "manual"};
+
 // The API calls, as scenario files spell them; the order is CallStep::Api's.
-inline constexpr std::array<std::string_view, 9> kApiNames = {
-    "blockRebase", "blockJobAbort", "blockJobSetSpeed", "blockPull", "blockCommit",
-    "pull",        "pullAll",       "pullInfo",         "pullAbort"};
-// Those that only as-proposed has.
-inline bool is_proposed(CallStep::Api api) { return api >= CallStep::Api::pull; }
+inline constexpr std::array<std::string_view, 13> kApiNames = {
+    "blockRebase",       "blockJobAbort",  "blockJobSetSpeed", "blockPull", "blockCommit",
+    "blockCopy",         "pull",           "pullAll",          "pullInfo",  "pullAbort",
+    "snapshotCreateXML", "snapshotDelete", "snapshotRevert"};
+// The formats of images; the order is Image::Format's.
+inline constexpr std::array<std::string_view, 2> kImageFormats = {"raw", "qcow2"};
+// How others hold an image's lease; the order is LeaseMode's.
+inline constexpr std::array<std::string_view, 2> kLeaseModes = {"shared", "exclusive"};
 // The guest's operations; the order is GuestStep::Operation's.
 inline constexpr std::array<std::string_view, 5> kGuestOperations = {"write", "zero", "discard",
                                                                      "flush", "read"};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -12,6 +13,7 @@
 
 #include "conformance/target/domain_api.h"
 #include "conformance/target/domain_error.h"
+#include "conformance/target/leases.h"
 #include "sim/base/json.h"
 
 namespace conformance {
@@ -46,10 +48,51 @@ struct Disk {
   friend bool operator==(const Disk&, const Disk&) = default;
 };
 
+// Somebody besides the domain who uses an image file, as long as the scenario lasts.
+struct OtherLease {
+  std::string file;    // its name beneath ${dir}; it need not exist
+  std::string holder;  // "pool"
+  LeaseMode mode = LeaseMode::shared;
+  friend bool operator==(const OtherLease&, const OtherLease&) = default;
+};
+
 // What a call must answer.
 struct CallExpectation {
   std::optional<DomainError> error;  // nothing: the call succeeds
   friend bool operator==(const CallExpectation&, const CallExpectation&) = default;
+};
+
+// Where a blockCopy goes: what its <disk> document says.
+struct CopyDestination {
+  enum class Format : unsigned char { unsaid, raw, qcow2 };
+  // <backingStore type='file'> with <source> and <format>.
+  struct Layer {
+    std::string file;  // path with ${dir}
+    Image::Format format = Image::Format::qcow2;
+    friend bool operator==(const Layer&, const Layer&) = default;
+  };
+  std::string path;                // <source file> or, with `is_device`, <source dev>
+  bool is_device = false;          // type='block'
+  Format format = Format::unsaid;  // <driver type>
+  std::vector<Layer> backing;      // top first
+  bool terminated = false;         // an empty <backingStore/> ends it
+  std::string xml;                 // the document itself, with ${dir}; nothing else is set then
+  friend bool operator==(const CopyDestination&, const CopyDestination&) = default;
+};
+
+// What a snapshotCreateXML asks for: its <domainsnapshot> document.
+struct SnapshotDocument {
+  struct OfDisk {
+    std::string disk;      // target, or path of its active image with ${dir}
+    std::string snapshot;  // "no", "internal", "external", "manual"; empty: not said
+    std::string file;      // <source file>, with ${dir}
+    std::string format;    // <driver type>: "raw", "qcow2"; empty: not said
+    friend bool operator==(const OfDisk&, const OfDisk&) = default;
+  };
+  std::optional<std::vector<OfDisk>> disks;  // nothing: no <disks>
+  std::string memory;                        // "no", "internal", "external"; empty: not said
+  std::string xml;  // the document itself, with ${dir}; nothing else is set then
+  friend bool operator==(const SnapshotDocument&, const SnapshotDocument&) = default;
 };
 
 // A libvirt API call.
@@ -60,24 +103,41 @@ struct CallStep {
     block_job_set_speed,
     block_pull,
     block_commit,
+    block_copy,
     // As proposed, in 2011; libvirt never had them.
     pull,
     pull_all,
     pull_info,
-    pull_abort
+    pull_abort,
+    // Of the domain, not of a disk.
+    snapshot_create,
+    snapshot_delete,
+    snapshot_revert
   };
   Api api = Api::block_rebase;
   std::string disk;
   // A path with ${dir}, a name, "vda[2]", or with "base-xml" a document; nothing is NULL.
   std::optional<std::string> base;
-  std::optional<std::string> top = {};  // of blockCommit, the same
-  std::uint64_t bandwidth = 0;
+  std::optional<std::string> top = {};       // of blockCommit, the same
+  CopyDestination destination = {};          // of blockCopy
+  std::string name = {};                     // of snapshot calls, which have no disk
+  SnapshotDocument snapshot = {};            // of snapshotCreateXML
+  std::uint64_t bandwidth = 0;               // of blockCopy: bytes/s
+  std::uint32_t granularity = 0;             // of blockCopy, bytes; 0 is not given
+  std::uint64_t buf_size = 0;                // the same
   std::optional<std::uint64_t> cursor = {};  // of pull, in bytes; nothing is NULL
   std::vector<std::string> flags;         // "copy", "shallow", "reuse-ext", "copy-raw", "copy-dev",
                                           // "relative", "bandwidth-bytes", "base-xml"; "pivot",
-                                          // "async"; "delete", "active"; "continuous"
+                                          // "async"; "delete", "active"; "transient-job",
+                                          // "synchronous-writes"; "continuous"
   std::optional<CallExpectation> expect;  // nothing: whatever the model demands
 };
+// Those that only as-proposed has.
+constexpr bool is_proposed(CallStep::Api api) {
+  return api >= CallStep::Api::pull && api <= CallStep::Api::pull_abort;
+}
+// Those that have a snapshot's name and no disk.
+constexpr bool is_snapshot_call(CallStep::Api api) { return api >= CallStep::Api::snapshot_create; }
 
 // A QMP command, past the domain layer.
 struct QmpStep {
@@ -109,8 +169,10 @@ struct WaitStep {
 // are compared with what is written here as well.
 struct CheckStep {
   std::string disk;
-  std::optional<std::string> guest;               // guest view: "1*64k 9*64k 0*896k"
-  std::optional<std::vector<std::string>> chain;  // file names, top first
+  std::optional<std::string> guest;                             // guest view: "1*64k 9*64k 0*896k"
+  std::optional<std::vector<std::string>> chain;                // file names, top first
+  std::optional<std::map<std::string, std::string>> snapshots;  // to their parents; "" is none
+  std::optional<std::string> current;                           // snapshot; "" is none
 };
 
 // Lets a coming request to a file fail.
@@ -146,6 +208,9 @@ struct Scenario {
   std::string because;        // its source: where the rule is written
   std::vector<Image> images;  // backing images before those that use them
   std::vector<Disk> disks;
+  bool persistent = false;  // the domain has a definition that outlives it
+  // Given, even if empty: there is a lock manager, which libvirt 9.0 has not as it comes.
+  std::optional<std::vector<OtherLease>> leases = {};
   std::vector<Step> steps;
   Dialect dialect = Dialect::as_libvirt;
   std::string since;  // the first release that it is for; empty: all

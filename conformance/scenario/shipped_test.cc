@@ -54,6 +54,7 @@ TEST(ShippedScenarios, AllLoadAndAreWrittenBackTheSame) {
       ASSERT_EQ(again->scenarios.size(), 1);
       EXPECT_EQ(again->scenarios[0].images, scenario.images);
       EXPECT_EQ(again->scenarios[0].disks, scenario.disks);
+      EXPECT_EQ(again->scenarios[0].leases, scenario.leases);
       EXPECT_EQ(to_json_text(again->scenarios[0]), text);
     }
   }

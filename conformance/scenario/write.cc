@@ -48,18 +48,62 @@ Ordered image_json(const Image& image) {
   return json;
 }
 
+Ordered destination_json(const CopyDestination& destination) {
+  Ordered json;
+  if (!destination.xml.empty()) {
+    json["xml"] = destination.xml;
+    return json;
+  }
+  json[destination.is_device ? "dev" : "file"] = destination.path;
+  if (destination.format != CopyDestination::Format::unsaid)
+    json["format"] = destination.format == CopyDestination::Format::raw ? "raw" : "qcow2";
+  for (const CopyDestination::Layer& layer : destination.backing) {
+    Ordered& one = json["backing"].emplace_back();
+    one["file"] = layer.file;
+    one["format"] = kImageFormats[static_cast<std::size_t>(layer.format)];
+  }
+  if (destination.terminated) json["backing"].push_back("none");
+  return json;
+}
+
+void write_snapshot(const CallStep& step, Ordered& json) {
+  if (!step.snapshot.xml.empty())
+    json["xml"] = step.snapshot.xml;
+  else
+    json["name"] = step.name;
+  if (!step.snapshot.memory.empty()) json["memory"] = step.snapshot.memory;
+  if (!step.snapshot.disks) return;
+  json["disks"] = Ordered::array();
+  for (const SnapshotDocument::OfDisk& disk : *step.snapshot.disks) {
+    Ordered& one = json["disks"].emplace_back();
+    one["disk"] = disk.disk;
+    for (const auto& [key, text] : {std::pair{"snapshot", &disk.snapshot},
+                                    std::pair{"file", &disk.file},
+                                    {"format", &disk.format}})
+      if (!text->empty()) one[key] = *text;
+  }
+}
+
 Ordered step_json(const CallStep& step) {
   Ordered json;
   json["call"] = kApiNames[static_cast<std::size_t>(step.api)];
-  json["disk"] = step.disk;
+  if (is_snapshot_call(step.api))
+    write_snapshot(step, json);
+  else
+    json["disk"] = step.disk;
   const bool commits = step.api == CallStep::Api::block_commit;
   if (commits || step.api == CallStep::Api::block_rebase)
     json["base"] = step.base ? Ordered(*step.base) : Ordered();
   if (commits) json["top"] = step.top ? Ordered(*step.top) : Ordered();
+  if (step.api == CallStep::Api::block_copy)
+    json["destination"] = destination_json(step.destination);
   if (step.api == CallStep::Api::pull)
     json["cursor"] = step.cursor ? Ordered(*step.cursor) : Ordered();
-  if (step.api != CallStep::Api::block_job_abort && !is_proposed(step.api))
+  if (step.api != CallStep::Api::block_job_abort && !is_proposed(step.api) &&
+      !is_snapshot_call(step.api))
     json["bandwidth"] = step.bandwidth;
+  if (step.granularity != 0) json["granularity"] = step.granularity;
+  if (step.buf_size != 0) json["buf-size"] = step.buf_size;
   if (!step.flags.empty()) json["flags"] = step.flags;
   if (step.expect && step.expect->error) {
     const DomainError& error = *step.expect->error;
@@ -137,6 +181,12 @@ Ordered step_json(const CheckStep& step) {
   json["check"] = step.disk;
   if (step.guest) json["guest"] = *step.guest;
   if (step.chain) json["chain"] = *step.chain;
+  if (step.snapshots) {
+    json["snapshots"] = Ordered::object();
+    for (const auto& [name, parent] : *step.snapshots)
+      json["snapshots"][name] = parent.empty() ? Ordered() : Ordered(parent);
+  }
+  if (step.current) json["current"] = step.current->empty() ? Ordered() : Ordered(*step.current);
   return json;
 }
 
@@ -169,17 +219,28 @@ std::string to_json_text(const Scenario& scenario) {
   const auto steps = lines_of(scenario.steps, [](const Step& step) {
     return one_line(std::visit([](const auto& action) { return step_json(action); }, step.action));
   });
+  const auto leases =
+      lines_of(scenario.leases.value_or(std::vector<OtherLease>()), [](const OtherLease& lease) {
+        Ordered json;
+        json["file"] = lease.file;
+        json["holder"] = lease.holder;
+        json["mode"] = kLeaseModes[static_cast<std::size_t>(lease.mode)];
+        return one_line(json);
+      });
   std::string ending;
   if (scenario.dialect == Dialect::as_proposed) ending += ",\n  \"dialect\": \"as-proposed\"";
+  if (scenario.persistent) ending += ",\n  \"persistent\": true";
   if (!scenario.since.empty()) ending += fmt::format(",\n  \"since\": \"{}\"", scenario.since);
   if (scenario.files != FileComparison::bytes)
     ending += fmt::format(",\n  \"files\": \"{}\"",
                           scenario.files == FileComparison::content ? "content" : "none");
   return fmt::format(
       "{{\n  \"title\": {},\n  \"because\": {},\n  \"images\": {{{}}},\n  \"disks\": [{}],\n"
-      "  \"steps\": [{}]{}\n}}\n",
+      "{}  \"steps\": [{}]{}\n}}\n",
       Ordered(scenario.title).dump(), Ordered(scenario.because).dump(), joined(images),
-      joined(disks), joined(steps), ending);
+      joined(disks),
+      scenario.leases ? fmt::format("  \"leases\": [{}],\n", joined(leases)) : std::string(),
+      joined(steps), ending);
 }
 
 }  // namespace conformance

@@ -13,6 +13,9 @@
 
 namespace conformance {
 
+class Labels;
+class LockManager;
+
 // virDomainBlockRebaseFlags (libvirt-domain.h); the values are ABI.
 enum BlockRebaseFlag : std::uint32_t {
   kRebaseShallow = 1U << 0,
@@ -58,6 +61,46 @@ enum BlockJobAbortFlag : std::uint32_t {
 // virDomainBlockJobSetSpeedFlags.
 enum BlockJobSetSpeedFlag : std::uint32_t { kSetSpeedBandwidthBytes = 1U << 0 };
 
+// virDomainSnapshotCreateFlags.
+enum SnapshotCreateFlag : std::uint32_t {
+  kSnapshotRedefine = 1U << 0,
+  kSnapshotCurrent = 1U << 1,
+  kSnapshotNoMetadata = 1U << 2,
+  kSnapshotHalt = 1U << 3,
+  kSnapshotDiskOnly = 1U << 4,
+  kSnapshotReuseExt = 1U << 5,
+  kSnapshotQuiesce = 1U << 6,
+  kSnapshotAtomic = 1U << 7,
+  kSnapshotLive = 1U << 8,
+  kSnapshotValidate = 1U << 9,
+};
+// virDomainSnapshotDeleteFlags.
+enum SnapshotDeleteFlag : std::uint32_t {
+  kSnapshotDeleteChildren = 1U << 0,
+  kSnapshotDeleteMetadataOnly = 1U << 1,
+  kSnapshotDeleteChildrenOnly = 1U << 2,
+};
+// virDomainSnapshotRevertFlags.
+enum SnapshotRevertFlag : std::uint32_t {
+  kSnapshotRevertRunning = 1U << 0,
+  kSnapshotRevertPaused = 1U << 1,
+  kSnapshotRevertForce = 1U << 2,
+  kSnapshotRevertResetNvram = 1U << 3,
+};
+// virDomainSnapshotListFlags; of the children of one snapshot the first is DESCENDANTS.
+enum SnapshotListFlag : std::uint32_t {
+  kSnapshotListRoots = 1U << 0,
+  kSnapshotListMetadata = 1U << 1,
+  kSnapshotListLeaves = 1U << 2,
+  kSnapshotListNoLeaves = 1U << 3,
+  kSnapshotListNoMetadata = 1U << 4,
+  kSnapshotListInactive = 1U << 5,
+  kSnapshotListActive = 1U << 6,
+  kSnapshotListDiskOnly = 1U << 7,
+  kSnapshotListInternal = 1U << 8,
+  kSnapshotListExternal = 1U << 9,
+};
+
 // Which API a domain has.
 enum class Dialect : unsigned char {
   as_libvirt,   // libvirt 9.0's
@@ -72,10 +115,29 @@ struct DiskDefinition {
 struct DomainDefinition {
   std::vector<DiskDefinition> disks;
   Dialect dialect = Dialect::as_libvirt;
-  bool persistent = false;  // blockRebase refuses to copy in a persistent domain
+  bool persistent = false;  // only a blockCopy with kCopyTransientJob copies then
   // Is given the domain's status, a document, whenever it changes and before anything is done on
   // the strength of it: the last one is what Domain::reconnect() needs.  Null: nobody keeps it.
   std::function<void(const std::string&)> keep_status = {};
+  // Ends the hypervisor and starts it anew, a paused machine without disks behind the same port; a
+  // revert needs it.  Null: this target cannot.
+  std::function<Outcome<void>()> restart = {};
+  // The time of the host, in seconds since 1970: the name of a snapshot that was given none.
+  // Null: 0.
+  std::function<std::int64_t()> now = {};
+  // A disk holds its leases and labels as "NAME/TARGET".
+  std::string name = "domain";
+  // Null: there is none, as with libvirt 9.0 as it comes.  Both outlive the domain.
+  LockManager* locks = nullptr;
+  Labels* labels = nullptr;
+};
+
+// One snapshot of a domain's tree.
+struct SnapshotInfo {
+  std::string name;
+  std::string parent;  // empty: a root
+  bool current = false;
+  friend bool operator==(const SnapshotInfo&, const SnapshotInfo&) = default;
 };
 
 // VIR_DOMAIN_EVENT_ID_BLOCK_JOB and _BLOCK_JOB_2, which libvirt emits together.
@@ -126,6 +188,11 @@ class DomainApi {
   virtual DomainResult<void> block_rebase(const std::string& disk,
                                           const std::optional<std::string>& base,
                                           std::uint64_t bandwidth, std::uint32_t flags) = 0;
+  // virDomainBlockCopy.  `destination` is a <disk> document, of which only its type, <driver>,
+  // <source> and <backingStore> count.
+  virtual DomainResult<void> block_copy(const std::string& disk, const std::string& destination,
+                                        const BlockCopyParameters& parameters,
+                                        std::uint32_t flags) = 0;
   // virDomainBlockPull: block_rebase without a base.
   virtual DomainResult<void> block_pull(const std::string& disk, std::uint64_t bandwidth,
                                         std::uint32_t flags) = 0;
@@ -157,6 +224,15 @@ class DomainApi {
   virtual DomainResult<void> pull_abort(const std::string& /*disk*/) {
     return no_support("virDomainBlockPullAbort");
   }
+
+  // virDomainSnapshotCreateXML; the snapshot's name.  `xml` is a <domainsnapshot> document.
+  virtual DomainResult<std::string> snapshot_create_xml(const std::string& xml,
+                                                        std::uint32_t flags) = 0;
+  // virDomainSnapshotDelete, virDomainRevertToSnapshot.
+  virtual DomainResult<void> snapshot_delete(const std::string& name, std::uint32_t flags) = 0;
+  virtual DomainResult<void> snapshot_revert(const std::string& name, std::uint32_t flags) = 0;
+  // All snapshots, names in ascending order.
+  virtual DomainResult<std::vector<SnapshotInfo>> snapshots() = 0;
 
   // The oldest block job event not yet taken; waits up to `limit` for it.
   virtual DomainResult<std::optional<BlockJobEvent>> next_event(

@@ -52,6 +52,12 @@ class Session {
   virtual std::optional<std::string> inject(const FileFault& /*fault*/) {
     return "this target cannot let requests fail";
   }
+  // Ends the hypervisor and starts it anew over the same files: a paused machine without disks
+  // again, behind the same hypervisor().
+  [[nodiscard]] virtual Outcome<void> restart() {
+    return std::unexpected(
+        TargetFailure{TargetFailure::Kind::harness, "this target cannot be started anew"});
+  }
   // Ends the hypervisor as its user would (quit): everything is in the files.  Only files() may be
   // used afterwards.
   [[nodiscard]] virtual Outcome<void> end() {
@@ -87,6 +93,8 @@ class Target {
   virtual std::string needs_a_domain() const { return {}; }
   // Why scenarios in the dialect as-proposed cannot run on it; empty: they can.
   virtual std::string lacks_what_is_proposed() const { return {}; }
+  // Why scenarios with leases cannot run on it; empty: they can.
+  virtual std::string has_no_lock_manager() const { return {}; }
   // Not to be called from two threads at once for one Target; runners hold one per thread.
   [[nodiscard]] virtual Outcome<std::unique_ptr<Session>> open(const SessionOptions& options) = 0;
 };

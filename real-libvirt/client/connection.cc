@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <string_view>
@@ -148,6 +149,7 @@ void Connection::destroy(const std::string& pid_file) {
   if (std::ifstream(pid_file) >> pid && pid > 1 && ::kill(pid, SIGKILL) == 0)
     for (int i = 0; i < 2000 && ::kill(pid, 0) == 0; ++i) ::poll(nullptr, 0, 1);
   ::virDomainDestroy(domain_);
+  forget_snapshots();
   if (persistent_) ::virDomainUndefine(domain_);
   ::virDomainFree(domain_);
   domain_ = nullptr;
@@ -156,6 +158,30 @@ void Connection::destroy(const std::string& pid_file) {
 Answer<void> Connection::rebase(const std::string& disk, const std::optional<std::string>& base,
                                 std::uint64_t bandwidth, std::uint32_t flags) {
   return judged(::virDomainBlockRebase(domain_, disk.c_str(), pointer(base), bandwidth, flags));
+}
+
+Answer<void> Connection::copy(const std::string& disk, const std::string& destination,
+                              const conformance::BlockCopyParameters& parameters,
+                              std::uint32_t flags) {
+  virTypedParameterPtr list = nullptr;
+  int count = 0;
+  int room = 0;
+  bool added = true;
+  const auto add = [&](const char* name, std::uint64_t value) {
+    if (value != 0)
+      added = added && ::virTypedParamsAddULLong(&list, &count, &room, name, value) == 0;
+  };
+  add(VIR_DOMAIN_BLOCK_COPY_BANDWIDTH, parameters.bandwidth);
+  add(VIR_DOMAIN_BLOCK_COPY_BUF_SIZE, parameters.buf_size);
+  if (parameters.granularity != 0)
+    added =
+        added && ::virTypedParamsAddUInt(&list, &count, &room, VIR_DOMAIN_BLOCK_COPY_GRANULARITY,
+                                         parameters.granularity) == 0;
+  const auto result = judged(
+      added ? ::virDomainBlockCopy(domain_, disk.c_str(), destination.c_str(), list, count, flags)
+            : -1);
+  ::virTypedParamsFree(list, count);
+  return result;
 }
 
 Answer<void> Connection::pull(const std::string& disk, std::uint64_t bandwidth,
@@ -177,6 +203,61 @@ Answer<void> Connection::abort(const std::string& disk, std::uint32_t flags) {
 Answer<void> Connection::set_speed(const std::string& disk, std::uint64_t bandwidth,
                                    std::uint32_t flags) {
   return judged(::virDomainBlockJobSetSpeed(domain_, disk.c_str(), bandwidth, flags));
+}
+
+Answer<std::string> Connection::create_snapshot(const std::string& xml, std::uint32_t flags) {
+  virDomainSnapshotPtr made = ::virDomainSnapshotCreateXML(domain_, xml.c_str(), flags);
+  if (made == nullptr) return std::unexpected(last_error());
+  std::string name = ::virDomainSnapshotGetName(made);
+  ::virDomainSnapshotFree(made);
+  return name;
+}
+
+Answer<void> Connection::delete_snapshot(const std::string& name, std::uint32_t flags) {
+  virDomainSnapshotPtr snapshot = ::virDomainSnapshotLookupByName(domain_, name.c_str(), 0);
+  if (snapshot == nullptr) return judged(-1);
+  auto result = judged(::virDomainSnapshotDelete(snapshot, flags));
+  ::virDomainSnapshotFree(snapshot);
+  return result;
+}
+
+Answer<void> Connection::revert_to_snapshot(const std::string& name, std::uint32_t flags) {
+  virDomainSnapshotPtr snapshot = ::virDomainSnapshotLookupByName(domain_, name.c_str(), 0);
+  if (snapshot == nullptr) return judged(-1);
+  auto result = judged(::virDomainRevertToSnapshot(snapshot, flags));
+  ::virDomainSnapshotFree(snapshot);
+  return result;
+}
+
+Answer<std::vector<conformance::SnapshotInfo>> Connection::snapshots() {
+  virDomainSnapshotPtr* list = nullptr;
+  const int count = ::virDomainListAllSnapshots(domain_, &list, 0);
+  if (count < 0) return std::unexpected(last_error());
+  std::vector<conformance::SnapshotInfo> infos;
+  for (int i = 0; i < count; ++i) {
+    conformance::SnapshotInfo info{::virDomainSnapshotGetName(list[i]), {}, false};
+    if (virDomainSnapshotPtr parent = ::virDomainSnapshotGetParent(list[i], 0)) {
+      info.parent = ::virDomainSnapshotGetName(parent);
+      ::virDomainSnapshotFree(parent);
+    }
+    info.current = ::virDomainSnapshotIsCurrent(list[i], 0) == 1;
+    infos.push_back(std::move(info));
+    ::virDomainSnapshotFree(list[i]);
+  }
+  ::free(list);
+  std::ranges::sort(infos, {}, &conformance::SnapshotInfo::name);
+  return infos;
+}
+
+// libvirt keeps the descriptions of a domain that is gone, for the next of its name.
+void Connection::forget_snapshots() {
+  virDomainSnapshotPtr* list = nullptr;
+  const int count = ::virDomainListAllSnapshots(domain_, &list, 0);
+  for (int i = 0; i < count; ++i) {
+    ::virDomainSnapshotDelete(list[i], VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY);
+    ::virDomainSnapshotFree(list[i]);
+  }
+  if (count >= 0) ::free(list);
 }
 
 Answer<std::string> Connection::monitor_command(const std::string& command) {

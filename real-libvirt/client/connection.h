@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "real-libvirt/client/domain_xml.h"
 #include "real-libvirt/client/errors.h"
@@ -44,11 +45,17 @@ class Connection {
   // As DomainApi's.
   Answer<void> rebase(const std::string& disk, const std::optional<std::string>& base,
                       std::uint64_t bandwidth, std::uint32_t flags);
+  Answer<void> copy(const std::string& disk, const std::string& destination,
+                    const conformance::BlockCopyParameters& parameters, std::uint32_t flags);
   Answer<void> pull(const std::string& disk, std::uint64_t bandwidth, std::uint32_t flags);
   Answer<void> commit(const std::string& disk, const std::optional<std::string>& base,
                       const std::optional<std::string>& top, std::uint64_t bandwidth,
                       std::uint32_t flags);
   Answer<void> abort(const std::string& disk, std::uint32_t flags);
+  Answer<std::string> create_snapshot(const std::string& xml, std::uint32_t flags);
+  Answer<void> delete_snapshot(const std::string& name, std::uint32_t flags);
+  Answer<void> revert_to_snapshot(const std::string& name, std::uint32_t flags);
+  Answer<std::vector<conformance::SnapshotInfo>> snapshots();  // names in ascending order
   Answer<void> set_speed(const std::string& disk, std::uint64_t bandwidth, std::uint32_t flags);
 
   // One QMP command as text; its reply as text, which may be an error of QEMU's.
@@ -59,6 +66,7 @@ class Connection {
   void settle();
 
  private:
+  void forget_snapshots();
   explicit Connection(Tell tell) : tell_(std::move(tell)) {}
   Answer<void> listen();
   // What an API function's return value says.

@@ -114,16 +114,40 @@ class Service {
     return {{"return", std::move(parsed)}};
   }
 
+  Json snapshots() {
+    const auto told = connection_->snapshots();
+    if (!told) return {{"error", to_json(told.error())}};
+    Json list = Json::array();
+    for (const conformance::SnapshotInfo& one : *told)
+      list.push_back({{"name", one.name}, {"parent", one.parent}, {"current", one.current}});
+    return {{"return", {{"snapshots", std::move(list)}}}};
+  }
+
   Json call(std::string_view name, const Json& arguments) {
     const std::string disk = text(arguments, "disk");
     const auto bandwidth = arguments.value("bandwidth", std::uint64_t{0});
     const auto flags = arguments.value("flags", std::uint32_t{0});
     const auto base = text_or_null(arguments, "base");
     if (name == "blockRebase") return answer(connection_->rebase(disk, base, bandwidth, flags));
+    if (name == "blockCopy")
+      return answer(connection_->copy(disk, text(arguments, "destination"),
+                                      {.bandwidth = bandwidth,
+                                       .granularity = arguments.value("granularity", 0U),
+                                       .buf_size = arguments.value("buf-size", std::uint64_t{0})},
+                                      flags));
     if (name == "blockPull") return answer(connection_->pull(disk, bandwidth, flags));
     if (name == "blockCommit")
       return answer(
           connection_->commit(disk, base, text_or_null(arguments, "top"), bandwidth, flags));
+    if (name == "snapshotCreateXML") {
+      const auto made = connection_->create_snapshot(text(arguments, "xml"), flags);
+      return made ? Json{{"return", {{"name", *made}}}} : Json{{"error", to_json(made.error())}};
+    }
+    if (name == "snapshotDelete")
+      return answer(connection_->delete_snapshot(text(arguments, "name"), flags));
+    if (name == "snapshotRevert")
+      return answer(connection_->revert_to_snapshot(text(arguments, "name"), flags));
+    if (name == "snapshots") return snapshots();
     if (name == "blockJobAbort") return answer(connection_->abort(disk, flags));
     if (name == "blockJobSetSpeed") return answer(connection_->set_speed(disk, bandwidth, flags));
     return refusal("no such request: " + std::string(name));

@@ -54,6 +54,7 @@ struct Context {
   std::set<std::string, std::less<>> connected_drives = {};  // names of those with `if`
   std::map<std::string, unsigned> drives_by_bus = {};  // how many of "none", "virtio" there were
   RunState run_state = RunState::prelaunch;
+  bool state_was_saved = false;  // which QEMU counts as a migration
   // A handler found that this release crashes of the command; its reply is never sent.
   std::optional<std::string> crash = {};
 };

@@ -1,4 +1,4 @@
-// query-status, stop, cont, system_reset, system_powerdown, system_wakeup.
+// query-status, query-migrate, stop, cont, system_reset, system_powerdown, system_wakeup.
 
 #include <array>
 
@@ -81,8 +81,16 @@ Task<Result<Json>> system_wakeup(Context& context, Json) {
                                            : "wake-up from suspend is not supported by this guest"};
 }
 
+// Nothing is ever migrated, but saving the machine's state counts (measured on 5.2 to 11.1).  What
+// is told of its memory is that of a machine without any.
+Task<Result<Json>> query_migrate(Context& context, Json) {
+  if (!context.state_was_saved) co_return Json::object();
+  co_return Json{{"status", "completed"}, {"total-time", 0}, {"downtime", 0}, {"setup-time", 0}};
+}
+
 constexpr std::array kCommands = {
     Command{"cont", cont},
+    Command{"query-migrate", query_migrate},
     Command{"query-status", query_status},
     Command{"stop", stop},
     Command{"system_powerdown", system_powerdown},

@@ -213,6 +213,7 @@ Task<Result<>> save_machine(Context& context, std::optional<std::string> tag, Ma
   now.name = tag ? *tag : name_of_now(now);
   const bool ran = halt(context, RunState::paused);
   Result<> done = co_await save_state(context, disks, keeper, std::move(now));
+  if (done) context.state_was_saved = true;
   if (ran) go_on(context);
   co_return done;
 }

@@ -610,7 +610,10 @@ Task<Duration> Mirror::start_requests() {
       dirty_->set(offset, left);
       co_return Duration{};
     }
-    world().scheduler.spawn(perform(widened_to_target_clusters(request), offset, request.bytes));
+    const Request widened = widened_to_target_clusters(request);
+    // All releases (measured; scenarios/bugs/mirror-small-buffer).
+    if (widened.bytes > buf_size_) graph().crash = "a mirror's request is wider than its buffer";
+    world().scheduler.spawn(perform(widened, offset, request.bytes));
     // Zeroes that the target need not store cost no bandwidth.
     const bool free =
         request.method == Method::zero &&

@@ -18,6 +18,7 @@ constexpr DocumentKind kKind{"domainsnapshot", "(domain_snapshot)", "DOMAIN_SNAP
 constexpr std::array kOrder{"name"sv,           "description"sv, "state"sv, "parent"sv,
                             "creationTime"sv,   "memory"sv,      "disks"sv, "domain"sv,
                             "inactiveDomain"sv, "cookie"sv,      "active"sv};
+constexpr std::string_view kNoCreationTime = "missing creationTime from existing snapshot";
 constexpr std::array kDiskOrder{"driver"sv, "source"sv};
 
 errors::Failure snapshot_xml(std::string message) {
@@ -36,7 +37,7 @@ DomainResult<void> read_mode(const Element& element, std::string& into) {
   return {};
 }
 
-DomainResult<void> parse_memory(const Element& element, SnapshotXml& snapshot) {
+DomainResult<void> parse_memory(const Element& element, SnapshotUse use, SnapshotXml& snapshot) {
   static constexpr std::array kRead{"snapshot"sv, "file"sv};
   SnapshotMemory memory;
   if (auto read = read_mode(element, memory.snapshot); !read) return read;
@@ -48,6 +49,11 @@ DomainResult<void> parse_memory(const Element& element, SnapshotXml& snapshot) {
     return snapshot_xml("external memory snapshots require a filename");
   if (memory.snapshot != "external" && !memory.file.empty())
     return snapshot_xml("memory filename '" + memory.file + "' requires external snapshot");
+  const bool is_offline = use == SnapshotUse::disks_alone ||
+                          (use == SnapshotUse::redefined &&
+                           (snapshot.state == "shutoff" || snapshot.state == "disk-snapshot"));
+  if (is_offline && !memory.snapshot.empty() && memory.snapshot != "no")
+    return snapshot_xml("memory state cannot be saved with offline or disk-only snapshot");
   if (!memory.file.empty() && !memory.file.starts_with('/'))
     return snapshot_xml("memory snapshot file path (" + memory.file + ") must be absolute");
   memory.other_attributes = other_attributes(element, kRead);
@@ -134,8 +140,7 @@ DomainResult<void> parse_past(const Element& root, SnapshotXml& snapshot) {
     const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, seconds);
     if (error != std::errc{} || stop != end)
-      return errors::make("DOMAIN_SNAPSHOT", "INTERNAL_ERROR",
-                          "missing creationTime from existing snapshot");
+      return errors::make("DOMAIN_SNAPSHOT", "INTERNAL_ERROR", std::string(kNoCreationTime));
     snapshot.creation_time = seconds;
   }
   if (const Element* parent = root.child("parent"))
@@ -175,7 +180,7 @@ std::optional<Element> take(Element& root, std::string_view name) {
 
 }  // namespace
 
-DomainResult<SnapshotXml> parse_domain_snapshot(const std::string& text) {
+DomainResult<SnapshotXml> parse_domain_snapshot(const std::string& text, SnapshotUse use) {
   static constexpr std::array kRead{"name"sv,           "description"sv, "state"sv, "parent"sv,
                                     "creationTime"sv,   "memory"sv,      "disks"sv, "domain"sv,
                                     "inactiveDomain"sv, "cookie"sv};
@@ -185,9 +190,14 @@ DomainResult<SnapshotXml> parse_domain_snapshot(const std::string& text) {
   if (const Element* name = root->child("name")) snapshot.name = name->text();
   if (const Element* description = root->child("description"))
     snapshot.description = description->text();
+  if (use == SnapshotUse::redefined && snapshot.name.empty())
+    return snapshot_xml("a redefined snapshot must have a name");
   if (auto read = parse_past(*root, snapshot); !read) return std::unexpected(read.error());
+  if (use == SnapshotUse::redefined && !snapshot.creation_time)
+    return errors::make("DOMAIN_SNAPSHOT", "INTERNAL_ERROR", std::string(kNoCreationTime));
   if (const Element* memory = root->child("memory"))
-    if (auto read = parse_memory(*memory, snapshot); !read) return std::unexpected(read.error());
+    if (auto read = parse_memory(*memory, use, snapshot); !read)
+      return std::unexpected(read.error());
   if (Element* disks = root->child("disks"))
     if (auto read = parse_disks(*disks, snapshot); !read) return std::unexpected(read.error());
   snapshot.domain = take(*root, "domain");

@@ -48,14 +48,20 @@ struct SnapshotXml {
   friend bool operator==(const SnapshotXml&, const SnapshotXml&) = default;
 };
 
+// What a document is for: a snapshot of everything; one of the disks alone, in which libvirt
+// accepts no memory; or one that there is already.
+enum class SnapshotUse : unsigned char { requested, disks_alone, redefined };
+
 // Reads a document, of a request or of a snapshot that exists; a name is no duty, for libvirt makes
 // one up.  A disk with a source or driver and no mode is external, as is memory with a file.
 //
 // Errors: those of read_document and parse_source; of state, memory and disks those of
 // virDomainSnapshotDefParse and virDomainSnapshotDiskDefParseXML, and of
 // virDomainSnapshotAlignDisks what needs no domain: a file with another mode than external, a disk
-// named twice.  A creationTime that is no number is INTERNAL_ERROR, as where libvirt needs one.
-DomainResult<SnapshotXml> parse_domain_snapshot(const std::string& text);
+// named twice.  A creationTime that is no number is INTERNAL_ERROR, as where libvirt needs one: of
+// a redefined snapshot it and the name are duties.
+DomainResult<SnapshotXml> parse_domain_snapshot(const std::string& text,
+                                                SnapshotUse use = SnapshotUse::requested);
 
 // The document in libvirt's order.
 std::string format_domain_snapshot(const SnapshotXml& snapshot);
