@@ -39,6 +39,9 @@ class LibvirtTarget final : public conformance::Target {
   std::string needs_a_domain() const override {
     return "libvirt starts no machine for QMP alone, and adds disks as it likes";
   }
+  std::string lacks_what_is_proposed() const override {
+    return "as-proposed: libvirt never had what the founding documents propose";
+  }
   std::string has_no_lock_manager() const override {
     return "libvirt asks lock daemons only that are configured and started outside of it";
   }

@@ -31,8 +31,14 @@ DomainResult<void> Domain::block_rebase(const std::string& disk,
   } else if ((flags & kNeedCopy) != 0) {
     return errors::flags_need_copy();
   }
-  if ((flags & ~kSupported) != 0)
-    return errors::unsupported_flags(flags & ~kSupported, "qemuDomainBlockRebase");
+  const std::uint32_t supported =
+      kSupported | (dialect_ == Dialect::as_proposed ? std::uint32_t{kRebaseBaseXml} : 0U);
+  if ((flags & ~supported) != 0)
+    return errors::unsupported_flags(flags & ~supported, "qemuDomainBlockRebase");
+  if ((flags & kRebaseBaseXml) != 0) {
+    if (!base) return errors::document_without_base();
+    if ((flags & kRebaseCopy) != 0) return errors::document_for_copy();
+  }
   if ((flags & kRebaseCopy) == 0) return rebase(disk, base, bandwidth, flags);
 
   if ((flags & kRebaseBandwidthBytes) == 0) {
@@ -66,6 +72,8 @@ DomainResult<void> Domain::copy(const std::string& name, CopyRequest request) {
     return errors::shallow_into_raw(disk.target);
   if (request.volume) return errors::not_translated(request.volume->pool, request.volume->name);
   if (auto fit = check_destination(disk, request); !fit) return fit;
+  if (dialect_ == Dialect::as_proposed && request.reuse)
+    if (auto fit = check_as_proposed(disk, request); !fit) return fit;
 
   if (request.format.empty() && !request.reuse) request.format = disk.source->format;
   if (request.format.empty()) {

@@ -29,7 +29,9 @@ DomainResult<void> Domain::rebase(const std::string& name, const std::optional<s
   Source* beneath = nullptr;
   std::string base_name;
   if (base) {
-    auto image = find_image(*disk.source, disk.source.get(), disk.target, *base);
+    auto image = (flags & kRebaseBaseXml) != 0
+                     ? find_base(disk, *base)
+                     : find_image(*disk.source, disk.source.get(), disk.target, *base);
     if (!image) return std::unexpected(std::move(image).error());
     beneath = *image;
     base_name = beneath->path;
@@ -49,6 +51,7 @@ DomainResult<void> Domain::rebase(const std::string& name, const std::optional<s
 
 DomainResult<void> Domain::start_pull(Disk& disk, Source* base, const std::string& base_name,
                                       std::uint64_t speed) {
+  disk.pulled.reset();
   Job job;
   job.kind = JobKind::pull;
   job.id = "pull-" + disk.target + "-" + disk.source->format_node();

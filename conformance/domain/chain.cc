@@ -130,6 +130,12 @@ DomainResult<std::string> probe_format(const Files& files, const std::string& pa
   return std::string(header->qcow2 ? "qcow2" : "raw");
 }
 
+DomainResult<bool> names_backing(const Files& files, const std::string& path) {
+  auto header = read_header(files, path);
+  if (!header) return std::unexpected(std::move(header).error());
+  return !header->backing_name.empty();
+}
+
 DomainResult<std::unique_ptr<Source>> read_chain(const Files& files, const std::string& path,
                                                  const std::string& format) {
   if (!files.size(path)) return errors::no_storage_file(path);

@@ -15,6 +15,9 @@ namespace conformance {
 // The format the file's first bytes speak of: "qcow2", else "raw".
 DomainResult<std::string> probe_format(const Files& files, const std::string& path);
 
+// Whether the qcow2 header of the file names a backing file.
+DomainResult<bool> names_backing(const Files& files, const std::string& path);
+
 // The chain of the image at `path`, read as `format`.  A lower image whose format no header tells
 // is probed and may then have nothing beneath, as in libvirt since 6.1.
 DomainResult<std::unique_ptr<Source>> read_chain(const Files& files, const std::string& path,

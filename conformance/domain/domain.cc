@@ -11,6 +11,7 @@ namespace conformance {
 DomainResult<std::unique_ptr<Domain>> Domain::start(Hypervisor& hypervisor, Files& files,
                                                     const DomainDefinition& definition) {
   std::unique_ptr<Domain> domain(new Domain(hypervisor, files));
+  domain->dialect_ = definition.dialect;
   domain->persistent_ = definition.persistent;
   domain->keep_status_ = definition.keep_status;
   domain->restart_ = definition.restart;

@@ -8,6 +8,9 @@
 // waits; chain() and mirror() answer what was known then, so what a test sees just after an
 // asynchronous call does not depend on speed.  A Domain consumes every event of its hypervisor.
 //
+// In the dialect as-proposed it has what the founding documents of 2011 and 2012 propose beyond
+// that, too: *_as_proposed.cc.
+//
 // Left out: bitmaps of the user (libvirt merges them into a copy), names of backing files that are
 // not files (json:, nbd:), and readonly disks.
 
@@ -74,6 +77,13 @@ class Domain final : public DomainApi {
   DomainResult<void> block_commit(const std::string& disk, const std::optional<std::string>& base,
                                   const std::optional<std::string>& top, std::uint64_t bandwidth,
                                   std::uint32_t flags) override;
+  // A client cut off in an increment leaves a node that reconnect() removes; where the increment
+  // had come to is the caller's to know.
+  DomainResult<PullPosition> pull(const std::string& disk, std::optional<std::uint64_t> cursor,
+                                  std::uint32_t flags) override;
+  DomainResult<void> pull_all(const std::string& disk) override;
+  DomainResult<PullPosition> pull_info(const std::string& disk) override;
+  DomainResult<void> pull_abort(const std::string& disk) override;
   DomainResult<void> block_job_abort(const std::string& disk, std::uint32_t flags) override;
   DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
                                          std::uint32_t flags) override;
@@ -145,6 +155,10 @@ class Domain final : public DomainApi {
     JobEnd last_end;                       // of the job before
     std::unique_ptr<Source> overlay = {};  // that a snapshot is about to make active
     bool overlay_is_new = false;           // its file is ours
+    // Where the last increment of a pull ended, until the link is dropped or the pull given up.
+    std::optional<PullPosition> pulled = {};
+    bool pull_filter = false;  // the node through which an increment is read may be there
+    std::string pull_node() const { return "understudy-pull-" + target; }
   };
   struct CopyRequest {
     std::string path;
@@ -206,6 +220,16 @@ class Domain final : public DomainApi {
   // bytes/s, 0 is none.
   DomainResult<void> start_job(Disk& disk, Job job, std::string_view command, const Json& nodes,
                                std::uint64_t speed);
+
+  // block_pull_as_proposed.cc
+  DomainResult<void> pull_increment(Disk& disk, std::uint64_t offset, std::uint64_t length);
+  DomainResult<bool> depends_on_backing(const Disk& disk, std::uint64_t size);
+
+  // base_as_proposed.cc
+  static DomainResult<Source*> find_base(Disk& disk, const std::string& document);
+
+  // destination_as_proposed.cc
+  DomainResult<void> check_as_proposed(const Disk& disk, const CopyRequest& request) const;
 
   // block_commit.cc
   struct CommitRequest {
@@ -319,6 +343,7 @@ class Domain final : public DomainApi {
   Hypervisor& hypervisor_;
   Files& files_;
   bool persistent_ = false;
+  Dialect dialect_ = Dialect::as_libvirt;
   bool running_ = false;  // the guest's processors
   std::string name_;
   LockManager* locks_ = nullptr;

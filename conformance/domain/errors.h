@@ -179,6 +179,47 @@ inline Failure chain_too_deep(const std::string& path) {
               "backing store for " + path + " is self-referential or too deeply nested");
 }
 
+// As proposed: what libvirt has no words for.
+inline Failure not_as_libvirt(const std::string& function) {
+  return make("DOMAIN", "NO_SUPPORT",
+              "this function is not supported by the connection driver: " + function);
+}
+inline Failure cursor_beyond_end(const std::string& target, std::uint64_t cursor,
+                                 std::uint64_t end) {
+  return qemu("INVALID_ARG", "cursor " + std::to_string(cursor) + " is beyond the end " +
+                                 std::to_string(end) + " of disk '" + target + "'");
+}
+// `reason`: what qemu-io said.
+inline Failure cannot_pull(const std::string& target, const std::string& reason) {
+  return qemu("OPERATION_FAILED", "cannot pull into disk '" + target + "': " + reason);
+}
+inline Failure document_without_base() {
+  return qemu("INVALID_ARG",
+              "flag VIR_DOMAIN_BLOCK_REBASE_BASE_XML is valid only with non-null base");
+}
+inline Failure document_for_copy() {
+  return qemu("INVALID_ARG",
+              "flag VIR_DOMAIN_BLOCK_REBASE_BASE_XML is not valid for a copy: use blockCopy");
+}
+inline Failure other_base_format(const std::string& path, const std::string& is,
+                                 const std::string& said) {
+  return qemu("CONFIG_UNSUPPORTED", "image '" + path + "' in the chain is '" + is +
+                                        "', the document says '" + said + "'");
+}
+inline Failure other_base_index(const std::string& path, unsigned is, unsigned said) {
+  return qemu("CONFIG_UNSUPPORTED", "image '" + path + "' in the chain has index " +
+                                        std::to_string(is) + ", the document says " +
+                                        std::to_string(said));
+}
+inline Failure format_not_named(const std::string& target, const std::string& path) {
+  return qemu("CONFIG_UNSUPPORTED", "format of the reused destination of disk '" + target +
+                                        "' must be named, it is not probed: " + path);
+}
+inline Failure destination_not_empty(const std::string& target, const std::string& path) {
+  return qemu("CONFIG_UNSUPPORTED",
+              "reused destination of disk '" + target + "' is not empty: " + path);
+}
+
 // The code and the text of libvirt's own lock daemon (virlockspace.c; the text as libvirt 9.0's
 // library holds it), which does not know the holder's name.
 inline Failure leased(const std::string& path, const std::string& holder) {

@@ -47,6 +47,10 @@ DomainResult<std::unique_ptr<Domain>> Domain::reconnect(
   if (auto undone = domain->end_snapshot(); !undone)
     return std::unexpected(std::move(undone).error());
   for (Disk& disk : domain->disks_) {
+    if (std::exchange(disk.pull_filter, false))
+      if (auto gone = domain->execute_ignoring("blockdev-del", {{"node-name", disk.pull_node()}});
+          !gone)
+        return std::unexpected(std::move(gone).error());
     if (!disk.job) continue;
     if (auto resumed = domain->resume(disk, *jobs); !resumed)
       return std::unexpected(std::move(resumed).error());

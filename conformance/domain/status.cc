@@ -162,11 +162,13 @@ void Domain::save() {
   Element status = Element::named("domstatus");
   status.set("next-index", std::to_string(next_index_));
   set_flag(status, "persistent", persistent_);
+  set_flag(status, "as-proposed", dialect_ == Dialect::as_proposed);
   set_flag(status, "running", running_);
   status.set("name", name_);
   for (const Disk& disk : disks_) {
     Element element = Element::named("disk");
     element.set("target", disk.target).set("alias", disk.alias);
+    set_flag(element, "pull-filter", disk.pull_filter);
     add_chain(element, *disk.source);
     if (disk.job) {
       const Job& job = *disk.job;
@@ -208,6 +210,7 @@ DomainResult<void> Domain::read_status(const std::string& text) {
   if (!next) return malformed("no next-index");
   next_index_ = *next;
   persistent_ = is_set(*status, "persistent");
+  if (is_set(*status, "as-proposed")) dialect_ = Dialect::as_proposed;
   running_ = is_set(*status, "running");
   name_ = text_of(*status, "name");
   for (const Element& element : status->children) {
@@ -229,6 +232,7 @@ DomainResult<void> Domain::read_status(const std::string& text) {
     Disk& disk = disks_.emplace_back();
     disk.target = text_of(element, "target");
     disk.alias = text_of(element, "alias");
+    disk.pull_filter = is_set(element, "pull-filter");
     auto chain = read_chain_of(element);
     if (!chain) return std::unexpected(std::move(chain).error());
     disk.source = *std::move(chain);

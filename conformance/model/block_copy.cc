@@ -122,8 +122,14 @@ CallPrediction DomainModel::block_rebase(const std::string& disk_name,
     return refused("DOMAIN", "INVALID_ARG", "use of flags requires a copy job");
   if ((flags & kCopy) != 0 && !base)
     return refused("DOMAIN", "INVALID_ARG", "base in virDomainBlockRebase must not be NULL");
-  if (const std::uint32_t strange = flags & ~kKnownRebase)
+  const std::uint32_t known = kKnownRebase | (as_proposed_ ? std::uint32_t{kBaseXml} : 0U);
+  if (const std::uint32_t strange = flags & ~known)
     return unsupported_flags(strange, "qemuDomainBlockRebase");
+  if ((flags & kBaseXml) != 0)
+    return refused(
+        "QEMU", "INVALID_ARG",
+        base ? "flag VIR_DOMAIN_BLOCK_REBASE_BASE_XML is not valid for a copy: use blockCopy"
+             : "flag VIR_DOMAIN_BLOCK_REBASE_BASE_XML is valid only with non-null base");
   if ((flags & kCopy) == 0) return rebase(disk_name, base, bandwidth, flags);
   const bool bytes = (flags & kBandwidthBytes) != 0;
   if (!bytes && bandwidth > kMostMebibytes) return too_many_mebibytes();
@@ -195,6 +201,7 @@ CallPrediction DomainModel::copy(const std::string& disk_name, Request request) 
     prediction.refusal = std::move(refusal);
     return prediction;
   }
+  if (auto refusal = check_as_proposed(request)) return *std::move(refusal);
   if (auto refusal = refuse_leased_copy(request)) return *std::move(refusal);
   if (auto why = without_opinion(request)) return no_opinion(*std::move(why));
   return start_copy(request);
@@ -237,6 +244,37 @@ std::optional<Refusal> DomainModel::check_destination(const Request& request) co
                                "device",
                                target, destination.path)};
   return std::nullopt;
+}
+
+// A reused destination as proposed (docs/model.md, 1.7).
+std::optional<CallPrediction> DomainModel::check_as_proposed(const Request& request) const {
+  if (!as_proposed_ || !request.reuse) return std::nullopt;
+  const CopyDestination& destination = request.destination;
+  if (!destination.format)
+    return refused("QEMU", "CONFIG_UNSUPPORTED",
+                   fmt::format("format of the reused destination of disk '{}' must be named, it is "
+                               "not probed: {}",
+                               request.disk->target, destination.path));
+  const File& file = *request.existing;
+  const bool is_raw = file.layer.format() == Format::raw;
+  const bool named_raw = *destination.format == Format::raw;
+  if (named_raw && request.shallow) return std::nullopt;
+  if (!named_raw && is_raw) return std::nullopt;  // QEMU says that it is not qcow2
+  if (opened(request.file) && !file.unchanged) return no_opinion("what is written back of it yet");
+  bool may_hold = false;
+  // Of a qcow2 file as a raw one the header is a byte that it holds.
+  bool holds = named_raw ? !is_raw : !request.shallow && !file.backing_string.empty();
+  for (const CellRun& run : file.layer.runs()) {
+    const Cell& cell = run.cell;
+    const bool may_be_empty = is_raw ? cell.zero || cell.data.test(0) : cell.absent;
+    holds = holds || !may_be_empty;
+    may_hold = may_hold || (is_raw ? (cell.data & ~value(0)).any() : cell != Cell::Absent());
+  }
+  if (!holds && may_hold) return no_opinion("it depends on where an interrupted job had come to");
+  if (!holds) return std::nullopt;
+  return refused("QEMU", "CONFIG_UNSUPPORTED",
+                 fmt::format("reused destination of disk '{}' is not empty: {}",
+                             request.disk->target, destination.path));
 }
 
 std::optional<std::string> DomainModel::without_opinion(const Request& request) const {

@@ -169,6 +169,7 @@ CallPrediction DomainModel::start_pull(Disk& it, std::size_t base, const std::st
   CallPrediction prediction;
   prediction.course = job.course;
   it.job = std::move(job);
+  it.pulled.reset();
   wake_others(it);
   return prediction;
 }

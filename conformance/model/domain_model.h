@@ -36,7 +36,9 @@ enum RebaseFlag : std::uint32_t {
   kRelative = 1U << 4,
   kCopyDev = 1U << 5,
   kBandwidthBytes = 1U << 6,
+  kBaseXml = 1U << 16,  // as proposed
 };
+enum PullFlag : std::uint32_t { kContinuous = 1U << 0 };  // as proposed
 enum CommitFlag : std::uint32_t {
   kCommitShallow = 1U << 0,
   kCommitDelete = 1U << 1,
@@ -133,11 +135,29 @@ enum class Course : std::uint8_t {
   limited,  // READY when the bandwidth has let everything through, which may be never
 };
 
+// How far a pull has come, as proposed: bytes of the disk.
+struct PullPosition {
+  std::uint64_t cursor = 0;
+  std::uint64_t end = 0;
+  friend bool operator==(const PullPosition&, const PullPosition&) = default;
+};
+
+// A base as a document says it; index 0 and an empty format: not said.
+struct BaseDocument {
+  std::string path;
+  unsigned index = 0;
+  std::string format;
+};
+
 struct CallPrediction {
-  std::optional<Refusal> refusal;      // nothing: the call succeeds
-  std::optional<std::string> unknown;  // why the model has no opinion
-  Course course = Course::ready;       // of an accepted job
-  std::string job_error;               // course fails: the job's error (7.2's text)
+  std::optional<Refusal> refusal;             // nothing: the call succeeds
+  std::optional<std::string> unknown;         // why the model has no opinion
+  Course course = Course::ready;              // of an accepted job
+  std::string job_error;                      // course fails: the job's error (7.2's text)
+  std::optional<PullPosition> position = {};  // of pull and pull_info; nothing: not foreseen
+  // Of an increment: nothing depends on the backing image any more, and the link goes.  Nothing:
+  // that depends on where an interrupted job had come to.
+  std::optional<bool> drops_backing = {};
   bool accepted() const { return !refusal && !unknown; }
 };
 
@@ -204,7 +224,9 @@ struct MirrorExpectation {
 
 class DomainModel {
  public:
-  explicit DomainModel(std::string directory) : directory_(std::move(directory)) {}
+  // `as_proposed`: the API that the founding documents propose, beside libvirt's.
+  explicit DomainModel(std::string directory, bool as_proposed = false)
+      : directory_(std::move(directory)), as_proposed_(as_proposed) {}
 
   // --- before the domain starts -------------------------------------------------------------
   void add_image(const ImageSpec& spec);
@@ -231,6 +253,15 @@ class DomainModel {
   CallPrediction block_commit(const std::string& disk, const std::optional<std::string>& base,
                               const std::optional<std::string>& top, std::uint64_t bandwidth,
                               std::uint32_t flags);
+  // The base as a document, as proposed; `flags` have kBaseXml.
+  CallPrediction block_rebase_to(const std::string& disk, const BaseDocument& base,
+                                 std::uint64_t bandwidth, std::uint32_t flags);
+  // The pull as proposed.  Of an accepted increment on_pulled() must be told what came of it.
+  CallPrediction pull(const std::string& disk, std::optional<std::uint64_t> cursor,
+                      std::uint32_t flags);
+  CallPrediction pull_all(const std::string& disk);
+  CallPrediction pull_info(const std::string& disk);
+  CallPrediction pull_abort(const std::string& disk);
   CallPrediction snapshot_create(const SnapshotRequest& request, std::uint32_t flags);
   CallPrediction snapshot_delete(const std::string& name, std::uint32_t flags);
   CallPrediction snapshot_revert(const std::string& name, std::uint32_t flags);
@@ -242,6 +273,8 @@ class DomainModel {
   // --- what happens otherwise ---------------------------------------------------------------
   // The READY event was seen, or is now awaited.  Not before the course allows it.
   void on_ready(const std::string& disk);
+  // The increment that was just accepted answered that the link goes, or that it does not.
+  void on_pulled(const std::string& disk, bool drops_backing);
   // The COMPLETED event of a pull, or of a commit that needs no pivot, was seen.
   void on_completed(const std::string& disk);
   void guest_write(const std::string& disk, std::uint64_t offset, std::uint64_t length,
@@ -334,6 +367,7 @@ class DomainModel {
     std::vector<std::string> hidden;  // as Beneath's
     bool discard_unmap = false;
     std::optional<Job> job;
+    std::optional<PullPosition> pulled;  // by increments, until the link goes
     JobStatuses statuses;
     std::string job_id;
     // The job of that id comes to these statuses.
@@ -378,6 +412,7 @@ class DomainModel {
   CallPrediction copy(const std::string& disk, Request request);
   std::optional<std::string> name_in_directory(const std::string& path) const;
   std::optional<Refusal> check_destination(const Request& request) const;
+  std::optional<CallPrediction> check_as_proposed(const Request& request) const;
   static bool has_chain_of_its_own(const Request& request);
   std::optional<CallPrediction> refuse_leased_copy(const Request& request) const;
   std::optional<std::string> without_opinion(const Request& request) const;
@@ -432,6 +467,7 @@ class DomainModel {
   void guest(const std::string& target, std::uint64_t offset, std::uint64_t length, Change change);
 
   std::string directory_;
+  bool as_proposed_ = false;
   bool persistent_ = false;
   std::map<std::string, File> files_;
   std::vector<Disk> disks_;

@@ -134,6 +134,22 @@ Layer pulled(const Layer& active, const LayerChain& between, const LayerChain& b
   return result;
 }
 
+Layer increment_pulled(const Layer& active, const LayerChain& below, std::uint64_t offset,
+                       std::uint64_t length) {
+  Layer result = active;
+  if (active.format() == Format::raw || length == 0) return result;
+  const LayerChain whole = joined({&active}, below);
+  const std::uint64_t stop = std::min(sim::align_up(offset + length, active.unit()), active.size());
+  for (std::uint64_t at = sim::align_down(offset, active.unit()); at < stop; at += active.unit()) {
+    const std::uint64_t end = std::min(at + active.unit(), stop);
+    if (!active.at(at).absent) continue;
+    for (const ViewRun& run : view(whole, at, end - at))
+      result.assign(run.offset, run.length, filled(run.values));
+    keep_what_is_there(result, active, at, end);
+  }
+  return result;
+}
+
 static std::optional<std::uint64_t> first_absent(const Layer& layer, std::uint64_t offset,
                                                  std::uint64_t end) {
   for (const CellRun& run : layer.runs())

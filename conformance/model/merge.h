@@ -13,6 +13,12 @@ namespace conformance::model {
 // stays, and all beneath it; empty if everything is pulled.
 Layer pulled(const Layer& active, const LayerChain& between, const LayerChain& below);
 
+// What an increment of a pull leaves in `active`: each cluster that it touches and that is Absent
+// holds what the disk shows there.  `below`: all layers beneath.  Unlike pulled() it fills places
+// that are Absent everywhere, too: they are then zeroes of the active layer's own.
+Layer increment_pulled(const Layer& active, const LayerChain& below, std::uint64_t offset,
+                       std::uint64_t length);
+
 // Whether a speed of a few bytes/s surely keeps a job from its end that goes through a disk of
 // `size` bytes and copies what is not Absent in all of `layers`, and is Absent in `own` if
 // that is given: it does one stretch, and then sleeps.

@@ -51,6 +51,17 @@ TEST(Pull, TakesWhatGoesAndLeavesWhatStays) {
   EXPECT_EQ(kinds(pulled(active, {}, {&middle, &base})), "3----") << "its own backing stays";
 }
 
+// Measured on 5.2 to 11.1 (docs/decisions/incremental-pull.md): what nobody has becomes the active
+// layer's own, and nothing else than the clusters that the range touches.
+TEST(PullByIncrements, FillsWhatIsTouched) {
+  const Layer active = layer("3-z---"), middle = layer("-2-z--"), base = layer("111-1-");
+  const LayerChain below = {&middle, &base};
+  EXPECT_EQ(kinds(increment_pulled(active, below, 0, 6 * kCluster)), "32zd1d");
+  EXPECT_EQ(kinds(increment_pulled(active, below, kCluster, kCluster)), "32z---");
+  EXPECT_EQ(kinds(increment_pulled(active, below, 4 * kCluster - 1, 2)), "3-zd1-");
+  EXPECT_EQ(kinds(increment_pulled(active, below, 5 * kCluster, 0)), "3-z---");
+}
+
 // The copy is made by whole clusters of the active layer.
 TEST(Pull, FillsWholeClusters) {
   const Layer active = layer("--", 4 * kCluster), middle = layer("-2------");

@@ -1,4 +1,4 @@
-// Snapshots: their checks in libvirt's order, and what they leave (docs/model.md, 1.7).
+// Snapshots: their checks in libvirt's order, and what they leave (docs/model.md, 1.8).
 
 #include <algorithm>
 

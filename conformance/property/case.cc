@@ -6,6 +6,7 @@
 
 #include "conformance/property/block_copy_case.h"
 #include "conformance/property/domain_case.h"
+#include "conformance/property/pull_case.h"
 #include "conformance/property/qmp_case.h"
 
 namespace conformance::property {
@@ -28,6 +29,10 @@ rc::Gen<PlannedScenario> cases_of(std::string_view property) {
     return rc::gen::map(qmp_cases(), [](const QmpCase& drawn) { return to_scenario(drawn); });
   if (property == "domain")
     return rc::gen::map(domain_cases(), [](const DomainCase& drawn) { return to_scenario(drawn); });
+  if (property == "pull")
+    return rc::gen::map(pull_cases(), [](const PullCase& drawn) {
+      return to_scenario(drawn, PullForm::increments).planned;
+    });
   return rc::gen::map(block_copy_cases(), [](const BlockCopyCase& drawn) {
     return to_scenario(drawn, "explore/block-copy");
   });

@@ -13,7 +13,8 @@
 
 namespace conformance::property {
 
-inline constexpr std::array<std::string_view, 3> kProperties = {"block-copy", "domain", "qmp"};
+inline constexpr std::array<std::string_view, 4> kProperties = {"block-copy", "domain", "pull",
+                                                                "qmp"};
 
 struct PlannedScenario {
   Scenario scenario;  // no call states an answer: the model judges

@@ -1,6 +1,7 @@
 #include "conformance/run/calls.h"
 
 #include <array>
+#include <charconv>
 #include <utility>
 
 #include "conformance/run/describe.h"
@@ -93,7 +94,7 @@ static model::CallPrediction create_snapshot_on(model::DomainModel& model, const
   return model.snapshot_create(request, bits_of(call));
 }
 
-// Domain and model have the same calls but for the document.
+// Domain and model have the same calls, but for the documents and the pull as proposed.
 template <class Callee>
 static auto call_on(Callee& callee, const CallStep& call) {
   const std::uint32_t flags = bits_of(call);
@@ -117,14 +118,56 @@ static auto call_on(Callee& callee, const CallStep& call) {
       return callee.block_job_abort(call.disk, flags);
     case block_job_set_speed:
       return callee.block_job_set_speed(call.disk, call.bandwidth, flags);
+    case pull_all:
+      return callee.pull_all(call.disk);
+    case pull_abort:
+      return callee.pull_abort(call.disk);
+    case pull:
+    case pull_info:
+      break;
   }
   std::unreachable();
 }
 
-DomainResult<void> make_call(DomainApi& domain, const CallStep& call) {
-  return call_on(domain, call);
+DomainResult<CallAnswer> make_call(DomainApi& domain, const CallStep& call) {
+  if (call.api == CallStep::Api::pull) return domain.pull(call.disk, call.cursor, bits_of(call));
+  if (call.api == CallStep::Api::pull_info) return domain.pull_info(call.disk);
+  auto done = call_on(domain, call);
+  if (!done) return std::unexpected(std::move(done).error());
+  return std::nullopt;
 }
+
+// The value, in single quotes, of an attribute of the first such element; empty if it is not there.
+static std::string attribute(const std::string& document, const std::string& element,
+                             const std::string& name) {
+  const std::size_t begin = document.find("<" + element + " ");
+  const std::size_t end = document.find('>', begin);
+  const std::size_t at = document.find(name + "='", begin);
+  if (begin == std::string::npos || at == std::string::npos || at > end) return {};
+  const std::size_t value = at + name.size() + 2;
+  return document.substr(value, document.find('\'', value) - value);
+}
+
+// The model is told what a plain document means, so that it need not read XML; of one that is not
+// plain it has no opinion.
+static model::CallPrediction predict_rebase_to(model::DomainModel& model, const CallStep& call) {
+  model::BaseDocument base{.path = attribute(*call.base, "source", "file"),
+                           .format = attribute(*call.base, "driver", "type")};
+  const std::string index = attribute(*call.base, "source", "index");
+  std::from_chars(index.data(), index.data() + index.size(), base.index);
+  if (base.path.empty()) {
+    model::CallPrediction prediction;
+    prediction.unknown = "a document that names no file";
+    return prediction;
+  }
+  return model.block_rebase_to(call.disk, base, call.bandwidth, bits_of(call));
+}
+
 model::CallPrediction predict_call(model::DomainModel& model, const CallStep& call) {
+  if (call.api == CallStep::Api::pull) return model.pull(call.disk, call.cursor, bits_of(call));
+  if (call.api == CallStep::Api::pull_info) return model.pull_info(call.disk);
+  const bool by_document = call.base && (bits_of(call) & kRebaseBaseXml) != 0;
+  if (call.api == CallStep::Api::block_rebase && by_document) return predict_rebase_to(model, call);
   return call_on(model, call);
 }
 

@@ -17,8 +17,11 @@ std::string_view api_name(CallStep::Api api);
 // The call with "${dir}" replaced wherever it can stand.
 CallStep in_directory(const CallStep& call, const std::string& directory);
 
+// What a call answered that has more to say than that it was done.
+using CallAnswer = std::optional<PullPosition>;
+
 // Both take the result of in_directory().
-DomainResult<void> make_call(DomainApi& domain, const CallStep& call);
+DomainResult<CallAnswer> make_call(DomainApi& domain, const CallStep& call);
 model::CallPrediction predict_call(model::DomainModel& model, const CallStep& call);
 
 }  // namespace conformance

@@ -56,6 +56,8 @@ std::uint32_t bits_of(const CallStep& call) {
       Flag{block_rebase, "copy-dev", kRebaseCopyDev},
       Flag{block_rebase, "bandwidth-bytes", kRebaseBandwidthBytes},
       Flag{block_pull, "bandwidth-bytes", kPullBandwidthBytes},
+      Flag{block_rebase, "base-xml", kRebaseBaseXml},
+      Flag{pull, "continuous", kPullContinuous},
       Flag{block_commit, "shallow", kCommitShallow},
       Flag{block_commit, "delete", kCommitDelete},
       Flag{block_commit, "active", kCommitActive},

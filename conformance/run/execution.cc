@@ -41,7 +41,7 @@ class Execution {
         options_(options),
         directory_(session.files().directory()),
         hypervisor_(session.hypervisor(), result_.transcript),
-        model_(directory_) {}
+        model_(directory_, scenario.dialect == Dialect::as_proposed) {}
 
   Executed run() {
     if (prepare()) {
@@ -73,6 +73,7 @@ class Execution {
       durable_.emplace(disk.target, model::Durable(model_.guest_view(disk.target)));
     before_ = check::remember(session_.files());
     DomainDefinition definition;
+    definition.dialect = scenario_.dialect;
     definition.persistent = scenario_.persistent;
     for (const Disk& disk : scenario_.disks) {
       const Image& image = *std::ranges::find(scenario_.images, disk.source, &Image::name);
@@ -141,7 +142,7 @@ class Execution {
   void perform(const CallStep& step) {
     const CallStep call = in_directory(step, directory_);
     place_ += fmt::format(": {}", api_name(call.api));
-    const bool of_snapshot = call.api >= CallStep::Api::snapshot_create;
+    const bool of_snapshot = is_snapshot_call(call.api);
     Json told = {{"flags", call.flags}};
     if (of_snapshot)
       told["name"] = call.name;
@@ -152,6 +153,7 @@ class Execution {
     if (call.base || call.api == CallStep::Api::block_rebase || commits)
       told["base"] = call.base ? Json(*call.base) : Json();
     if (commits) told["top"] = call.top ? Json(*call.top) : Json();
+    if (call.cursor) told["cursor"] = *call.cursor;
     if (call.api == CallStep::Api::block_copy) {
       told["destination"] = to_xml(call.destination);
       told["granularity"] = call.granularity;
@@ -162,9 +164,11 @@ class Execution {
     // What has ended before the call is known to both.
     if (!drain_events()) return;
     const bool starts = !of_snapshot && call.api != CallStep::Api::block_job_abort &&
-                        call.api != CallStep::Api::block_job_set_speed;
+                        call.api != CallStep::Api::block_job_set_speed &&
+                        call.api != CallStep::Api::pull_info &&
+                        call.api != CallStep::Api::pull_abort;
     const model::CallPrediction prediction = predict_call(model_, call);
-    const DomainResult<void> answer = make_call(*domain_, call);
+    const DomainResult<CallAnswer> answer = make_call(*domain_, call);
     // The guest is at another time.
     if (answer && call.api == CallStep::Api::snapshot_revert)
       for (const Disk& disk : scenario_.disks)
@@ -174,7 +178,7 @@ class Execution {
   }
 
   void judge_call(const CallStep& call, const model::CallPrediction& prediction,
-                  const DomainResult<void>& answer) {
+                  const DomainResult<CallAnswer>& answer) {
     std::optional<DomainError> actual;
     if (!answer) {
       if (const auto* target = std::get_if<TargetFailure>(&answer.error())) {
@@ -202,6 +206,25 @@ class Execution {
                              prediction.refusal->message};
     compare_answers(expected, actual, "libvirt 9.0 gives this answer");
     if (expected.has_value() != actual.has_value()) stopped_ = true;
+    if (!stopped_ && answer && *answer) judge_position(call, prediction, **answer);
+  }
+
+  void judge_position(const CallStep& call, const model::CallPrediction& prediction,
+                      const PullPosition& position) {
+    const auto text = [](std::uint64_t cursor, std::uint64_t end, bool drops) {
+      return fmt::format("{} of {}{}", cursor, end, drops ? ", drops the link" : "");
+    };
+    const std::string actual = text(position.cursor, position.end, position.drops_backing);
+    result_.transcript.push_back({TranscriptEntry::Kind::note, "position", actual});
+    if (!prediction.position) return;
+    const std::string wanted = text(prediction.position->cursor, prediction.position->end,
+                                    prediction.drops_backing.value_or(position.drops_backing));
+    if (wanted == actual) {
+      if (call.api == CallStep::Api::pull) model_.on_pulled(call.disk, position.drops_backing);
+      return;
+    }
+    diverge(DivergenceClass::error, "a pull comes to this position", wanted, actual);
+    stopped_ = true;
   }
 
   void compare_answers(const std::optional<DomainError>& expected,
@@ -583,6 +606,11 @@ Executed execute(const Scenario& scenario, Target& target, const ExecutionOption
   if (is_older(target.release(), scenario.since)) {
     Executed skipped;
     skipped.skipped = fmt::format("what it uses is in QEMU since {}", scenario.since);
+    return skipped;
+  }
+  if (scenario.dialect == Dialect::as_proposed && !target.lacks_what_is_proposed().empty()) {
+    Executed skipped;
+    skipped.skipped = target.lacks_what_is_proposed();
     return skipped;
   }
   if (scenario.is_transcript() && !target.needs_a_domain().empty()) {

@@ -73,6 +73,7 @@ bool wait_for(Domain& domain, const std::string& status) {
 struct Flow {
   std::string name;
   std::function<bool(Domain&, const std::string& directory)> run;
+  Dialect dialect = Dialect::as_libvirt;
 };
 
 std::vector<Flow> flows() {
@@ -157,6 +158,12 @@ std::vector<Flow> flows() {
        [](Domain& domain, const std::string&) {
          return domain.block_pull("vda", 0, 0) && wait_for(domain, "COMPLETED");
        }},
+      {"increments of a pull",
+       [](Domain& domain, const std::string&) {
+         return domain.pull("vda", 128U << 10, 0) && domain.pull("vda", std::nullopt, 0) &&
+                wait_for(domain, "COMPLETED");
+       },
+       Dialect::as_proposed},
       {"pull to the base",
        [](Domain& domain, const std::string& directory) {
          return domain.block_rebase("vda", directory + "/base", 0, 0) &&
@@ -217,7 +224,8 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
   // The flow with a client that dies; true if it came to its end before.
   bool run(const Flow& flow, unsigned commands, bool is_executed) {
     Mortal mortal(watch_->order, commands, is_executed);
-    DomainDefinition definition = watch_->over({.disks = {{"vda", path("snap2"), "qcow2"}}});
+    DomainDefinition definition =
+        watch_->over({.disks = {{"vda", path("snap2"), "qcow2"}}, .dialect = flow.dialect});
     definition.keep_status = [this](const std::string& status) { status_ = status; };
     auto started = Domain::start(mortal, session_->files(), definition);
     if (!started) return false;

@@ -385,6 +385,39 @@ TEST(Load, StepsMeanSomething) {
   EXPECT_THAT(step(R"({"check": "vda", "chain": ["../a"]})"), HasSubstr("/steps/0/chain/0"));
 }
 
+TEST(Load, TheDialectAllowsCallsThatLibvirtNeverHad) {
+  const auto step = [](const std::string& text, const std::string& more = "") {
+    std::string whole = with_steps(text);
+    return refusal(whole.substr(0, whole.size() - 1) + more + "}");
+  };
+  const std::string proposed = R"(, "dialect": "as-proposed")";
+  for (const char* call :
+       {R"({"call": "pull", "disk": "vda", "cursor": null})",
+        R"({"call": "pull", "disk": "vda", "cursor": "512k", "flags": ["continuous"]})",
+        R"({"call": "pullAll", "disk": "vda"})", R"({"call": "pullInfo", "disk": "vda"})",
+        R"({"call": "pullAbort", "disk": "vda"})"}) {
+    EXPECT_THAT(step(call), HasSubstr("/steps/0/call: expected a call that libvirt has")) << call;
+    EXPECT_THAT(step(call, R"(, "dialect": "as-libvirt")"), HasSubstr("/steps/0/call")) << call;
+    EXPECT_EQ(step(call, proposed), "accepted") << call;
+  }
+  EXPECT_THAT(step("", R"(, "dialect": "as-wished")"), HasSubstr("/dialect: expected"));
+  EXPECT_THAT(step(R"({"call": "pull", "disk": "vda"})", proposed), HasSubstr("\"cursor\""));
+  EXPECT_THAT(step(R"({"call": "pull", "disk": "vda", "cursor": 0, "bandwidth": 1})", proposed),
+              HasSubstr("/steps/0/bandwidth"));
+  EXPECT_THAT(step(R"({"call": "pullAll", "disk": "vda", "cursor": 0})", proposed),
+              HasSubstr("/steps/0/cursor"));
+  EXPECT_THAT(step(R"({"call": "pullAll", "disk": "vda", "flags": ["continuous"]})", proposed),
+              HasSubstr("/steps/0/flags/0"));
+  EXPECT_THAT(step(R"({"call": "blockRebase", "disk": "vda", "flags": ["base-xml"],
+                       "base": "<source file='/etc/passwd'/>"})",
+                   proposed),
+              HasSubstr("/steps/0/base: expected a path beneath ${dir}"));
+  EXPECT_THAT(step(R"({"call": "blockRebase", "disk": "vda", "flags": ["base-xml"],
+                       "base": "<source file='${dir}/../a'/>"})",
+                   proposed),
+              HasSubstr("/steps/0/base"));
+}
+
 TEST(Load, NothingLeavesTheDirectory) {
   const auto base = [](const std::string& path) {
     return refusal(

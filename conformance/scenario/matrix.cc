@@ -357,6 +357,7 @@ void Matrix::finish(Building& building) {
   Draft& draft = building.draft;
   draft.persistent = document_.value("persistent", false);
   draft.since = text_or(document_, "since", "");
+  draft.dialect = text_or(document_, "dialect", "as-libvirt");
   draft.files = text_or(document_, "files", "bytes");
   for (const auto& [key, command] :
        {std::pair{"nodes", "blockdev-add"}, {"devices", "device_add"}}) {

@@ -42,6 +42,7 @@ struct Draft {
   std::vector<Placed> steps;
   bool persistent = false;
   std::string since;
+  std::string dialect;
   std::string files = "bytes";
 };
 

@@ -199,6 +199,8 @@ std::optional<CallExpectation> read_expectation(const Object& step) {
 }
 
 std::span<const std::string_view> flags_of(CallStep::Api api) {
+  // No name of a flag: an empty list would allow all.
+  static constexpr std::array<std::string_view, 1> kNoFlags = {"(none)"};
   switch (api) {
     case CallStep::Api::block_rebase:
       return kBlockRebaseFlags;
@@ -210,6 +212,12 @@ std::span<const std::string_view> flags_of(CallStep::Api api) {
       return kBlockPullFlags;
     case CallStep::Api::block_commit:
       return kBlockCommitFlags;
+    case CallStep::Api::pull:
+      return kPullFlags;
+    case CallStep::Api::pull_all:
+    case CallStep::Api::pull_info:
+    case CallStep::Api::pull_abort:
+      return kNoFlags;
     case CallStep::Api::block_copy:
       return kBlockCopyFlags;
     case CallStep::Api::snapshot_create:
@@ -233,6 +241,14 @@ std::optional<std::string> read_image_name(const Object& step, const char* key, 
     step.error().report(step.place(), fmt::format("a member \"{}\": a path, or null", key));
   else if (!step[key].is_null())
     return step.text(key);
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> read_cursor(const Object& step) {
+  if (!step.has("cursor"))
+    step.error().report(step.place(), R"(a member "cursor": a size in bytes, or null)");
+  else if (!step["cursor"].is_null())
+    return step.size("cursor");
   return std::nullopt;
 }
 
@@ -340,19 +356,27 @@ CallStep read_call(const Object& step) {
   using enum CallStep::Api;
   CallStep call;
   call.api = static_cast<CallStep::Api>(step.one_of("call", kApiNames));
-  if (call.api >= snapshot_create) return read_snapshot_call(step, call.api);
+  if (is_snapshot_call(call.api)) return read_snapshot_call(step, call.api);
   for (const char* key : {"name", "disks", "memory", "xml"})
     if (step.has(key))
       step.error().report(step.place(key), fmt::format("no such member for {}", step.text("call")));
-  call.disk = step.text("disk");
+  if (step.has("disk"))
+    call.disk = step.text("disk");
+  else
+    step.error().report(step.place(), R"(a member "disk": the target of a disk)");
   call.expect = read_expectation(step);
   call.base = read_image_name(step, "base", call.api == block_rebase || call.api == block_commit);
   call.top = read_image_name(step, "top", call.api == block_commit);
   read_copy(step, call);
   call.flags = step.texts("flags", flags_of(call.api));
+  if (call.api == pull)
+    call.cursor = read_cursor(step);
+  else if (step.has("cursor"))
+    step.error().report(step.place("cursor"), fmt::format("no cursor for {}", step.text("call")));
   if (step.has("bandwidth")) {
-    if (call.api == block_job_abort)
-      step.error().report(step.place("bandwidth"), "no bandwidth for blockJobAbort");
+    if (call.api == block_job_abort || is_proposed(call.api))
+      step.error().report(step.place("bandwidth"),
+                          fmt::format("no bandwidth for {}", step.text("call")));
     call.bandwidth = step.size("bandwidth");
   } else if (call.api == block_job_set_speed) {
     step.error().report(step.place(), "a member \"bandwidth\"");
@@ -492,6 +516,7 @@ Scenario read_draft(const Draft& draft, FirstError& error) {
                     .persistent = draft.persistent,
                     .steps = {},
                     .since = draft.since};
+  if (draft.dialect == "as-proposed") scenario.dialect = Dialect::as_proposed;
   if (draft.files != "bytes")
     scenario.files = draft.files == "content" ? FileComparison::content : FileComparison::none;
   std::map<std::string, Image> images;

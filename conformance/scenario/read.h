@@ -16,8 +16,9 @@ Scenario read_draft(const Draft& draft, FirstError& error);
 std::uint64_t read_size(const Json& value, const std::string& place, FirstError& error);
 
 // The names of libvirt's flags, as scenario files spell them.
-inline constexpr std::array<std::string_view, 7> kBlockRebaseFlags = {
-    "shallow", "reuse-ext", "copy-raw", "copy", "relative", "copy-dev", "bandwidth-bytes"};
+inline constexpr std::array<std::string_view, 8> kBlockRebaseFlags = {
+    "shallow",  "reuse-ext", "copy-raw",        "copy",
+    "relative", "copy-dev",  "bandwidth-bytes", "base-xml"};
 inline constexpr std::array<std::string_view, 2> kBlockJobAbortFlags = {"async", "pivot"};
 inline constexpr std::array<std::string_view, 1> kBlockJobSetSpeedFlags = {"bandwidth-bytes"};
 
@@ -26,6 +27,7 @@ inline constexpr std::array<std::string_view, 5> kBlockCommitFlags = {
     "shallow", "delete", "active", "relative", "bandwidth-bytes"};
 inline constexpr std::array<std::string_view, 4> kBlockCopyFlags = {
     "shallow", "reuse-ext", "transient-job", "synchronous-writes"};
+inline constexpr std::array<std::string_view, 1> kPullFlags = {"continuous"};
 
 inline constexpr std::array<std::string_view, 10> kSnapshotCreateFlags = {
     "redefine",  "current", "no-metadata", "halt", "disk-only",
@@ -39,9 +41,10 @@ inline constexpr std::array<std::string_view, 4> kSnapshotModes = {"no", "intern
                                                                    "manual"};
 
 // The API calls, as scenario files spell them; the order is CallStep::Api's.
-inline constexpr std::array<std::string_view, 9> kApiNames = {
-    "blockRebase", "blockJobAbort",     "blockJobSetSpeed", "blockPull",     "blockCommit",
-    "blockCopy",   "snapshotCreateXML", "snapshotDelete",   "snapshotRevert"};
+inline constexpr std::array<std::string_view, 13> kApiNames = {
+    "blockRebase",       "blockJobAbort",  "blockJobSetSpeed", "blockPull", "blockCommit",
+    "blockCopy",         "pull",           "pullAll",          "pullInfo",  "pullAbort",
+    "snapshotCreateXML", "snapshotDelete", "snapshotRevert"};
 // The formats of images; the order is Image::Format's.
 inline constexpr std::array<std::string_view, 2> kImageFormats = {"raw", "qcow2"};
 // How others hold an image's lease; the order is LeaseMode's.

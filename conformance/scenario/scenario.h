@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "conformance/target/domain_api.h"
 #include "conformance/target/domain_error.h"
 #include "conformance/target/leases.h"
 #include "sim/base/json.h"
@@ -103,26 +104,40 @@ struct CallStep {
     block_pull,
     block_commit,
     block_copy,
+    // As proposed, in 2011; libvirt never had them.
+    pull,
+    pull_all,
+    pull_info,
+    pull_abort,
+    // Of the domain, not of a disk.
     snapshot_create,
     snapshot_delete,
     snapshot_revert
   };
   Api api = Api::block_rebase;
   std::string disk;
-  std::optional<std::string> base;        // path with ${dir}, name or "vda[2]"; nothing is NULL
-  std::optional<std::string> top = {};    // of blockCommit, the same
-  CopyDestination destination = {};       // of blockCopy
-  std::string name = {};                  // of snapshot calls, which have no disk
-  SnapshotDocument snapshot = {};         // of snapshotCreateXML
-  std::uint64_t bandwidth = 0;            // of blockCopy: bytes/s
-  std::uint32_t granularity = 0;          // of blockCopy, bytes; 0 is not given
-  std::uint64_t buf_size = 0;             // the same
+  // A path with ${dir}, a name, "vda[2]", or with "base-xml" a document; nothing is NULL.
+  std::optional<std::string> base;
+  std::optional<std::string> top = {};       // of blockCommit, the same
+  CopyDestination destination = {};          // of blockCopy
+  std::string name = {};                     // of snapshot calls, which have no disk
+  SnapshotDocument snapshot = {};            // of snapshotCreateXML
+  std::uint64_t bandwidth = 0;               // of blockCopy: bytes/s
+  std::uint32_t granularity = 0;             // of blockCopy, bytes; 0 is not given
+  std::uint64_t buf_size = 0;                // the same
+  std::optional<std::uint64_t> cursor = {};  // of pull, in bytes; nothing is NULL
   std::vector<std::string> flags;         // "copy", "shallow", "reuse-ext", "copy-raw", "copy-dev",
-                                          // "relative", "bandwidth-bytes"; "pivot", "async";
-                                          // "delete", "active"; "transient-job",
-                                          // "synchronous-writes"
+                                          // "relative", "bandwidth-bytes", "base-xml"; "pivot",
+                                          // "async"; "delete", "active"; "transient-job",
+                                          // "synchronous-writes"; "continuous"
   std::optional<CallExpectation> expect;  // nothing: whatever the model demands
 };
+// Those that only as-proposed has.
+constexpr bool is_proposed(CallStep::Api api) {
+  return api >= CallStep::Api::pull && api <= CallStep::Api::pull_abort;
+}
+// Those that have a snapshot's name and no disk.
+constexpr bool is_snapshot_call(CallStep::Api api) { return api >= CallStep::Api::snapshot_create; }
 
 // A QMP command, past the domain layer.
 struct QmpStep {
@@ -197,6 +212,7 @@ struct Scenario {
   // Given, even if empty: there is a lock manager, which libvirt 9.0 has not as it comes.
   std::optional<std::vector<OtherLease>> leases = {};
   std::vector<Step> steps;
+  Dialect dialect = Dialect::as_libvirt;
   std::string since;  // the first release that it is for; empty: all
   FileComparison files = FileComparison::bytes;
 

@@ -87,7 +87,7 @@ void write_snapshot(const CallStep& step, Ordered& json) {
 Ordered step_json(const CallStep& step) {
   Ordered json;
   json["call"] = kApiNames[static_cast<std::size_t>(step.api)];
-  if (step.api >= CallStep::Api::snapshot_create)
+  if (is_snapshot_call(step.api))
     write_snapshot(step, json);
   else
     json["disk"] = step.disk;
@@ -97,7 +97,10 @@ Ordered step_json(const CallStep& step) {
   if (commits) json["top"] = step.top ? Ordered(*step.top) : Ordered();
   if (step.api == CallStep::Api::block_copy)
     json["destination"] = destination_json(step.destination);
-  if (step.api != CallStep::Api::block_job_abort && step.api < CallStep::Api::snapshot_create)
+  if (step.api == CallStep::Api::pull)
+    json["cursor"] = step.cursor ? Ordered(*step.cursor) : Ordered();
+  if (step.api != CallStep::Api::block_job_abort && !is_proposed(step.api) &&
+      !is_snapshot_call(step.api))
     json["bandwidth"] = step.bandwidth;
   if (step.granularity != 0) json["granularity"] = step.granularity;
   if (step.buf_size != 0) json["buf-size"] = step.buf_size;
@@ -225,6 +228,7 @@ std::string to_json_text(const Scenario& scenario) {
         return one_line(json);
       });
   std::string ending;
+  if (scenario.dialect == Dialect::as_proposed) ending += ",\n  \"dialect\": \"as-proposed\"";
   if (scenario.persistent) ending += ",\n  \"persistent\": true";
   if (!scenario.since.empty()) ending += fmt::format(",\n  \"since\": \"{}\"", scenario.since);
   if (scenario.files != FileComparison::bytes)

@@ -25,9 +25,13 @@ enum BlockRebaseFlag : std::uint32_t {
   kRebaseRelative = 1U << 4,
   kRebaseCopyDev = 1U << 5,
   kRebaseBandwidthBytes = 1U << 6,
+  // As proposed (2012): `base` is a document.  Ours; libvirt refuses the bit.
+  kRebaseBaseXml = 1U << 16,
 };
 // virDomainBlockPullFlags.
 enum BlockPullFlag : std::uint32_t { kPullBandwidthBytes = 1U << 6 };
+// virDomainBlockPullFlags as proposed in 2011.
+enum PullFlag : std::uint32_t { kPullContinuous = 1U << 0 };
 // virDomainBlockCommitFlags.
 enum BlockCommitFlag : std::uint32_t {
   kCommitShallow = 1U << 0,
@@ -97,6 +101,12 @@ enum SnapshotListFlag : std::uint32_t {
   kSnapshotListExternal = 1U << 9,
 };
 
+// Which API a domain has.
+enum class Dialect : unsigned char {
+  as_libvirt,   // libvirt 9.0's
+  as_proposed,  // that and what the founding documents propose, 2011 to 2014
+};
+
 struct DiskDefinition {
   std::string target;  // "vda"
   std::string path;    // of the active image, absolute
@@ -104,6 +114,7 @@ struct DiskDefinition {
 };
 struct DomainDefinition {
   std::vector<DiskDefinition> disks;
+  Dialect dialect = Dialect::as_libvirt;
   bool persistent = false;  // only a blockCopy with kCopyTransientJob copies then
   // Is given the domain's status, a document, whenever it changes and before anything is done on
   // the strength of it: the last one is what Domain::reconnect() needs.  Null: nobody keeps it.
@@ -158,6 +169,16 @@ struct MirrorState {
   std::string ready;  // "", "yes", "abort", "pivot"
 };
 
+// virDomainBlockPullInfo as proposed: how far a pull has come, in bytes of the disk.
+struct PullPosition {
+  std::uint64_t cursor = 0;  // for the next call; == end: nothing is left behind it
+  std::uint64_t end = 0;     // the disk's size
+  // Of an increment after which nothing depends on the backing image: the link to it is being
+  // dropped, and the event COMPLETED will say so.
+  bool drops_backing = false;
+  friend bool operator==(const PullPosition&, const PullPosition&) = default;
+};
+
 class DomainApi {
  public:
   virtual ~DomainApi() = default;
@@ -187,6 +208,23 @@ class DomainApi {
   virtual DomainResult<void> block_job_set_speed(const std::string& disk, std::uint64_t bandwidth,
                                                  std::uint32_t flags) = 0;
 
+  // What was proposed in 2011 (virDomainBlockPull with a cursor, BlockPullAll, GetBlockPullInfo,
+  // BlockPullAbort) and no libvirt has.  `cursor` nothing is NULL: from the beginning.
+  virtual DomainResult<PullPosition> pull(const std::string& /*disk*/,
+                                          std::optional<std::uint64_t> /*cursor*/,
+                                          std::uint32_t /*flags*/) {
+    return no_support("virDomainBlockPull with a cursor");
+  }
+  virtual DomainResult<void> pull_all(const std::string& /*disk*/) {
+    return no_support("virDomainBlockPullAll");
+  }
+  virtual DomainResult<PullPosition> pull_info(const std::string& /*disk*/) {
+    return no_support("virDomainGetBlockPullInfo");
+  }
+  virtual DomainResult<void> pull_abort(const std::string& /*disk*/) {
+    return no_support("virDomainBlockPullAbort");
+  }
+
   // virDomainSnapshotCreateXML; the snapshot's name.  `xml` is a <domainsnapshot> document.
   virtual DomainResult<std::string> snapshot_create_xml(const std::string& xml,
                                                         std::uint32_t flags) = 0;
@@ -206,6 +244,14 @@ class DomainApi {
 
   // QOM path of the disk's guest device, for Guest.
   virtual DomainResult<std::string> qdev(const std::string& disk) = 0;
+
+ protected:
+  // VIR_ERR_NO_SUPPORT, with libvirt's text.
+  static std::unexpected<DomainFailure> no_support(const std::string& function) {
+    return std::unexpected(DomainFailure(
+        DomainError{"DOMAIN", "NO_SUPPORT",
+                    "this function is not supported by the connection driver: " + function}));
+  }
 };
 
 }  // namespace conformance

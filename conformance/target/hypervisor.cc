@@ -1,5 +1,7 @@
 #include "conformance/target/hypervisor.h"
 
+#include <charconv>
+
 namespace conformance {
 namespace {
 
@@ -27,11 +29,11 @@ GuestResult<void> expect(const GuestResult<std::string>& text, const std::string
   return std::unexpected(GuestFailure{trimmed(*text)});
 }
 
-}  // namespace
-
-GuestResult<std::string> Guest::run(const std::string& verb) {
-  auto reply = hypervisor_.execute("human-monitor-command",
-                                   {{"command-line", "qemu-io -d " + qdev_ + " \"" + verb + "\""}});
+// `where` names a device ("-d QDEV") or a node.
+GuestResult<std::string> run_qemu_io(Hypervisor& hypervisor, const std::string& where,
+                                     const std::string& verb) {
+  auto reply = hypervisor.execute("human-monitor-command",
+                                  {{"command-line", "qemu-io " + where + " \"" + verb + "\""}});
   if (!reply) return std::unexpected(reply.error());
   const auto text = reply->find("return");
   if (text != reply->end() && text->is_string()) {
@@ -43,6 +45,30 @@ GuestResult<std::string> Guest::run(const std::string& verb) {
   }
   const Json error = reply->value("error", Json::object());
   return std::unexpected(GuestFailure{error.value("desc", "an answer without a text")});
+}
+
+}  // namespace
+
+GuestResult<std::string> Guest::run(const std::string& verb) {
+  return run_qemu_io(hypervisor_, "-d " + qdev_, verb);
+}
+
+GuestResult<void> NodeIo::read(std::uint64_t offset, std::uint64_t length) {
+  return expect(run_qemu_io(hypervisor_, node_, "read " + range(offset, length)),
+                report("read", offset, length));
+}
+
+GuestResult<std::uint64_t> NodeIo::allocated(std::uint64_t length) {
+  const auto text = run_qemu_io(hypervisor_, node_, "alloc " + range(0, length));
+  if (!text) return std::unexpected(text.error());
+  // "196608/1703936 bytes allocated at offset 0 bytes"
+  const std::string rest = "/" + std::to_string(length) + " bytes allocated at offset 0 bytes";
+  const std::string plain = trimmed(*text);
+  std::uint64_t bytes = 0;
+  const auto [end, error] = std::from_chars(plain.data(), plain.data() + plain.size(), bytes);
+  if (error != std::errc() || std::string_view(end, plain.data() + plain.size()) != rest)
+    return std::unexpected(GuestFailure{plain});
+  return bytes;
 }
 
 GuestResult<void> Guest::write(std::uint64_t offset, std::uint64_t length, std::uint8_t pattern) {

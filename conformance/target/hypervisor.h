@@ -69,4 +69,22 @@ class Guest {
   std::string qdev_;
 };
 
+// Requests to a node by its name, through a backend of its own that needs no permission: HMP's
+// `qemu-io NODE` (measured on 5.2 to 11.1: also while a guest's device uses the node).
+class NodeIo {
+ public:
+  NodeIo(Hypervisor& hypervisor, std::string node)
+      : hypervisor_(hypervisor), node_(std::move(node)) {}
+
+  // Reads and drops the bytes.
+  GuestResult<void> read(std::uint64_t offset, std::uint64_t length);
+  // How many of the node's first `length` bytes it has itself, zero clusters included; what shows
+  // from below it does not count.
+  GuestResult<std::uint64_t> allocated(std::uint64_t length);
+
+ private:
+  Hypervisor& hypervisor_;
+  std::string node_;
+};
+
 }  // namespace conformance

@@ -91,6 +91,8 @@ class Target {
   virtual std::string release() const = 0;
   // Why scenarios without disks, which are QMP alone, cannot run on it; empty: they can.
   virtual std::string needs_a_domain() const { return {}; }
+  // Why scenarios in the dialect as-proposed cannot run on it; empty: they can.
+  virtual std::string lacks_what_is_proposed() const { return {}; }
   // Why scenarios with leases cannot run on it; empty: they can.
   virtual std::string has_no_lock_manager() const { return {}; }
   // Not to be called from two threads at once for one Target; runners hold one per thread.

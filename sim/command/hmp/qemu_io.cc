@@ -185,6 +185,24 @@ Task<std::string> run_discard(block::Backend& backend, Verb verb, Range range) {
   co_return verb.quiet ? std::string() : report("discard", range.offset, range.length);
 }
 
+// How much of a range, as far as the node goes, it has itself, zero clusters included; what is
+// below it does not count.
+Task<std::string> run_alloc(block::Backend& backend, Range range) {
+  const block::NodePtr node = backend.node();
+  if (!node) co_return std::string();
+  const std::uint64_t end =
+      std::max(range.offset, std::min(range.offset + range.length, node->size()));
+  std::uint64_t allocated = 0;
+  for (std::uint64_t at = range.offset; at < end;) {
+    const auto status = co_await node->status(at, end - at);
+    if (!status) co_return fmt::format("is_allocated failed: {}\n", status.error().desc);
+    if (status->allocated) allocated += status->length;
+    at += status->length;
+  }
+  co_return fmt::format("{}/{} bytes allocated at offset {}\n", allocated, end - range.offset,
+                        human_size(range.offset));
+}
+
 // The first node from here down that has a debugger; null: none (QEMU: bdrv_find_debug_node).
 block::Debugger* debugger_beneath(block::Node& node) {
   for (block::Node* at = &node; at != nullptr; at = at->is_filter() ? at->filtered() : at->file())
@@ -292,12 +310,12 @@ Task<Result<>> run_qemu_io(block::Backend& backend, std::string verb_line, std::
     co_return ok();
   }
   const bool is_accounted = verb->name == "aio_read" || verb->name == "aio_write";
-  if (!is_accounted && verb->name != "read" && verb->name != "write" && verb->name != "discard") {
+  if (!is_accounted && !is_listed("read|write|discard|alloc", verb->name)) {
     output += fmt::format("command \"{}\" not found\n", verb->name);
     co_return ok();
   }
   block::Permission wanted = backend.permission();
-  if (verb->name != "read" && verb->name != "aio_read" && (wanted.needed & block::kWrite) == 0) {
+  if (!is_listed("read|aio_read|alloc", verb->name) && (wanted.needed & block::kWrite) == 0) {
     wanted.needed |= block::kWrite;
     CO_TRY_OK(backend.set_permission(wanted));
   }
@@ -306,6 +324,8 @@ Task<Result<>> run_qemu_io(block::Backend& backend, std::string verb_line, std::
     output += range.error();
   else if (is_accounted)
     co_await start_accounted(backend, *verb, *range, output);
+  else if (verb->name == "alloc")
+    output += co_await run_alloc(backend, *range);
   else if (verb->name == "read")
     output += co_await run_read(backend, *verb, *range);
   else if (verb->name == "write")

@@ -87,6 +87,15 @@ TEST_F(QemuIo, ZeroesAndDiscards) {
   EXPECT_EQ(io("flush"), "");
 }
 
+// Of a raw file everything is its own; beyond the end there is nothing (measured, 5.2 to 11.1).
+TEST_F(QemuIo, CountsWhatIsAllocated) {
+  EXPECT_EQ(io("alloc 0 1M"), "1048576/1048576 bytes allocated at offset 0 bytes\n");
+  EXPECT_EQ(io("alloc 64k 512"), "512/512 bytes allocated at offset 64 KiB\n");
+  EXPECT_EQ(io("alloc 1023k 4k"), "1024/1024 bytes allocated at offset 1023 KiB\n");
+  EXPECT_EQ(io("alloc 1M 4k"), "0/0 bytes allocated at offset 1 MiB\n");
+  EXPECT_EQ(backend_.permission().needed, block::kConsistentRead | block::kWrite);
+}
+
 TEST_F(QemuIo, FailsBeyondTheEnd) {
   EXPECT_EQ(io("write -P 9 1M 64k"), "write failed: Input/output error\n");
   EXPECT_EQ(io("write -P 9 960k 128k"), "write failed: Input/output error\n");
