@@ -51,7 +51,7 @@ DomainResult<void> Domain::start_pull(Disk& disk, Source* base, const std::strin
                                       std::uint64_t speed) {
   Job job;
   job.kind = JobKind::pull;
-  job.id = "pull-" + disk.target + "-" + disk.source->format_node();
+  job.id = "pull-" + disk.target + "-" + disk.source->own_node();
   job.top = disk.source->beneath.get();
   job.base = base;
   Json nodes = Json::object();

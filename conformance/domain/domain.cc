@@ -12,6 +12,7 @@ DomainResult<std::unique_ptr<Domain>> Domain::start(Hypervisor& hypervisor, File
                                                     const DomainDefinition& definition) {
   std::unique_ptr<Domain> domain(new Domain(hypervisor, files));
   domain->persistent_ = definition.persistent;
+  domain->recipe_ = definition.recipe;
   domain->keep_status_ = definition.keep_status;
   domain->restart_ = definition.restart;
   domain->now_ = definition.now;

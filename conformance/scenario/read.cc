@@ -490,6 +490,7 @@ Scenario read_draft(const Draft& draft, FirstError& error) {
                     .images = {},
                     .disks = {},
                     .persistent = draft.persistent,
+                    .recipe = draft.recipe == "drive" ? CopyRecipe::drive : CopyRecipe::blockdev,
                     .steps = {},
                     .since = draft.since};
   if (draft.files != "bytes")

@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "conformance/target/domain_api.h"
 #include "conformance/target/domain_error.h"
 #include "conformance/target/leases.h"
 #include "sim/base/json.h"
@@ -194,6 +195,7 @@ struct Scenario {
   std::vector<Image> images;  // backing images before those that use them
   std::vector<Disk> disks;
   bool persistent = false;  // the domain has a definition that outlives it
+  CopyRecipe recipe = CopyRecipe::blockdev;
   // Given, even if empty: there is a lock manager, which libvirt 9.0 has not as it comes.
   std::optional<std::vector<OtherLease>> leases = {};
   std::vector<Step> steps;
