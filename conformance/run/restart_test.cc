@@ -73,6 +73,7 @@ bool wait_for(Domain& domain, const std::string& status) {
 struct Flow {
   std::string name;
   std::function<bool(Domain&, const std::string& directory)> run;
+  CopyRecipe recipe = CopyRecipe::blockdev;
 };
 
 std::vector<Flow> flows() {
@@ -109,7 +110,26 @@ std::vector<Flow> flows() {
              wait_for(domain, "READY") && domain.block_job_abort("vda", end);
     };
   };
+  using enum CopyRecipe;
   return {
+      {"drive full copy, pivot", copy(0, "copy", kAbortPivot), drive},
+      {"drive shallow copy, pivot", copy(kRebaseShallow, "copy", kAbortPivot), drive},
+      {"drive raw copy, pivot", copy(kRebaseCopyRaw, "copy", kAbortPivot), drive},
+      {"drive reused copy over a chain, pivot", copy(kRebaseReuseExt, "over", kAbortPivot), drive},
+      {"drive reused shallow copy, pivot",
+       copy(kRebaseReuseExt | kRebaseShallow, "over", kAbortPivot), drive},
+      {"drive shallow copy, abort", copy(kRebaseShallow, "copy", 0), drive},
+      {"drive reused shallow copy, abort", copy(kRebaseReuseExt | kRebaseShallow, "over", 0),
+       drive},
+      {"a drive copy, then a commit",
+       [](Domain& domain, const std::string& directory) {
+         return domain.block_rebase("vda", directory + "/over", 0,
+                                    kRebaseCopy | kRebaseShallow | kRebaseReuseExt) &&
+                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot) &&
+                domain.block_commit("vda", std::nullopt, std::nullopt, 0, kCommitActive) &&
+                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot);
+       },
+       drive},
       {"shallow copy over a chain of its own, pivot", by_document(0, "copy", kAbortPivot)},
       {"shallow copy over a chain of its own, abort", by_document(0, "copy", 0)},
       {"reused copy over a chain of its own, pivot",
@@ -188,7 +208,8 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
   // The flow with a client that dies; true if it came to its end before.
   bool run(const Flow& flow, unsigned commands, bool is_executed) {
     Mortal mortal(watch_->order, commands, is_executed);
-    DomainDefinition definition = watch_->over({.disks = {{"vda", path("snap2"), "qcow2"}}});
+    DomainDefinition definition =
+        watch_->over({.disks = {{"vda", path("snap2"), "qcow2"}}, .recipe = flow.recipe});
     definition.keep_status = [this](const std::string& status) { status_ = status; };
     auto started = Domain::start(mortal, session_->files(), definition);
     if (!started) return false;
