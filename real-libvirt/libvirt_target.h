@@ -45,6 +45,9 @@ class LibvirtTarget final : public conformance::Target {
   std::string has_no_lock_manager() const override {
     return "libvirt asks lock daemons only that are configured and started outside of it";
   }
+  std::string knows_one_recipe() const override {
+    return "libvirt 9.0 sends blockdev-mirror, and drive-mirror no more";
+  }
   // A session must end before the next is opened, and before the target ends.
   Outcome<std::unique_ptr<conformance::Session>> open(
       const conformance::SessionOptions& options) override;

@@ -114,6 +114,7 @@ TEST_F(LibvirtTargetTest, SaysWhatItIs) {
   EXPECT_FALSE(target_->release().empty());
   EXPECT_FALSE(target_->needs_a_domain().empty());
   EXPECT_FALSE(target_->has_no_lock_manager().empty());
+  EXPECT_FALSE(target_->knows_one_recipe().empty());
 }
 
 TEST_F(LibvirtTargetTest, CopiesAndPivots) {

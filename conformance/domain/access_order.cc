@@ -43,6 +43,8 @@ void AccessOrder::before(const std::string& command, const Json& arguments) {
     require(file_of(reply::text(arguments, "device")), Label::read_write, command);
   } else if (command == "blockdev-mirror") {
     require(file_of(reply::text(arguments, "target")), Label::read_write, command);
+  } else if (command == "drive-mirror") {
+    require(reply::text(arguments, "target"), Label::read_write, command);
   }
 }
 
@@ -50,16 +52,29 @@ void AccessOrder::after(const std::string& command, const Json& arguments, const
   if (command == "blockdev-add") return add_node(arguments);
   if (command == "blockdev-del") return remove_node(reply::text(arguments, "node-name"));
   if (command == "job-dismiss") return dismiss(reply::text(arguments, "id"));
-  if (command == "block-commit") {
-    commits_[reply::text(arguments, "job-id")] = {
-        .base = reply::text(arguments, "base-node"),
-        .above = overlay_of(reply::text(arguments, "top-node"))};
-  } else if (command == "job-complete") {
-    if (const auto job = commits_.find(reply::text(arguments, "id")); job != commits_.end())
+  if (command == "query-named-block-nodes") return see_nodes(answer);
+  if (command == "query-blockstats") return see_chains(answer);
+  if (command == "drive-mirror") {
+    const std::string node = reply::text(arguments, "node-name");
+    nodes_[node] = {.file = reply::text(arguments, "target"),
+                    .storage = {},
+                    .backing = {},
+                    .needs = Label::read_write,
+                    .is_qemus = true};
+    jobs_[reply::text(arguments, "job-id")] = {
+        .target = node, .above = {}, .is_drive_mirror = true};
+  } else if (command == "block-commit") {
+    jobs_[reply::text(arguments, "job-id")] = {
+        .target = reply::text(arguments, "base-node"),
+        .above = overlay_of(reply::text(arguments, "top-node")),
+        .is_drive_mirror = false};
+  } else if (command == "job-complete" || command == "block-job-complete") {
+    const char* name = command == "job-complete" ? "id" : "device";
+    if (const auto job = jobs_.find(reply::text(arguments, name)); job != jobs_.end())
       job->second.is_completing = true;
   } else if (command == "query-jobs") {
     for (const Json& job : answer)
-      if (const auto found = commits_.find(reply::text(job, "id")); found != commits_.end())
+      if (const auto found = jobs_.find(reply::text(job, "id")); found != jobs_.end())
         found->second.has_pivoted = found->second.is_completing &&
                                     reply::is(job, "status", "concluded") &&
                                     reply::text(job, "error").empty();
@@ -85,6 +100,29 @@ void AccessOrder::add_node(const Json& arguments) {
   nodes_[reply::text(arguments, "node-name")] = node;
 }
 
+void AccessOrder::see_nodes(const Json& nodes) {
+  std::map<std::string, const Json*> there;
+  for (const Json& node : nodes) there[reply::text(node, "node-name")] = &node;
+  std::erase_if(nodes_,
+                [&](const auto& it) { return it.second.is_qemus && !there.contains(it.first); });
+  for (const auto& [name, node] : there) {
+    const std::string driver = reply::text(*node, "drv");
+    if (!name.starts_with('#') || nodes_.contains(name)) continue;
+    if (driver != "file" && driver != "raw" && driver != "qcow2") continue;  // a job's filter
+    const std::string file = reply::text(*node, "file");
+    const Label needs = reply::flag(*node, "ro") ? Label::read_only : Label::read_write;
+    require(file, needs, "QEMU");
+    nodes_[name] = {.file = file, .storage = {}, .backing = {}, .needs = needs, .is_qemus = true};
+  }
+}
+
+void AccessOrder::see_chains(const Json& devices) {
+  for (const Json& device : devices)
+    for (const Json* node = &device; node->contains("backing"); node = &(*node)["backing"])
+      if (const auto found = nodes_.find(reply::text(*node, "node-name")); found != nodes_.end())
+        found->second.backing = reply::text((*node)["backing"], "node-name");
+}
+
 // Nobody can remove a node that others still lie on: a job has put what lies beneath in its place.
 void AccessOrder::remove_node(const std::string& name) {
   const std::string beneath = nodes_[name].backing;
@@ -95,10 +133,13 @@ void AccessOrder::remove_node(const std::string& name) {
 
 // The base of an active commit is what the guest writes to after the pivot.
 void AccessOrder::dismiss(const std::string& job) {
-  const auto found = commits_.find(job);
-  if (found == commits_.end()) return;
-  if (found->second.has_pivoted) nodes_[found->second.base].needs = Label::read_write;
-  commits_.erase(found);
+  const auto found = jobs_.find(job);
+  if (found == jobs_.end()) return;
+  if (found->second.has_pivoted)
+    nodes_[found->second.target].needs = Label::read_write;
+  else if (found->second.is_drive_mirror)
+    nodes_.erase(found->second.target);
+  jobs_.erase(found);
 }
 
 std::string AccessOrder::overlay_of(const std::string& node) const {
@@ -117,8 +158,8 @@ Label AccessOrder::needed(const std::string& file) const {
   Label most = Label::none;
   for (const auto& [name, node] : nodes_)
     if (node.file == file) most = std::max(most, node.needs);
-  for (const auto& [job, commit] : commits_)
-    if (file_of(commit.base) == file || file_of(commit.above) == file) most = Label::read_write;
+  for (const auto& [id, job] : jobs_)
+    if (file_of(job.target) == file || file_of(job.above) == file) most = Label::read_write;
   return most;
 }
 

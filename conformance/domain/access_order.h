@@ -32,7 +32,7 @@ class AccessOrder final : public Hypervisor, public Labels {
   // The hypervisor was started anew: it has nothing open.
   void restarted() {
     nodes_.clear();
-    commits_.clear();
+    jobs_.clear();
   }
   // What was done too early or too late, one sentence each.
   const std::vector<std::string>& complaints() const { return complaints_; }
@@ -52,11 +52,13 @@ class AccessOrder final : public Hypervisor, public Labels {
     std::string storage;  // of a format node: the node with the file's bytes
     std::string backing;  // of a format node
     Label needs = Label::read_only;
+    bool is_qemus = false;  // QEMU opened it by itself, and removes it
   };
-  // A commit, until it is dismissed.
-  struct Commit {
-    std::string base;   // nodes
-    std::string above;  // the top's overlay; empty if it has none
+  // A commit or a drive-mirror, until it is dismissed.
+  struct Job {
+    std::string target;  // nodes
+    std::string above;   // a commit's top's overlay; empty if it has none
+    bool is_drive_mirror = false;
     bool is_completing = false;
     bool has_pivoted = false;
   };
@@ -66,6 +68,10 @@ class AccessOrder final : public Hypervisor, public Labels {
   // What has changed, now that QEMU has done it.
   void after(const std::string& command, const Json& arguments, const Json& answer);
   void add_node(const Json& arguments);
+  // What query-named-block-nodes says of the nodes that QEMU opens by itself.
+  void see_nodes(const Json& nodes);
+  // What query-blockstats says of how nodes lie on one another.
+  void see_chains(const Json& devices);
   void remove_node(const std::string& name);
   void dismiss(const std::string& job);
   std::string overlay_of(const std::string& node) const;
@@ -81,7 +87,7 @@ class AccessOrder final : public Hypervisor, public Labels {
   const LockManager* locks_;
   std::string holders_;
   std::map<std::string, Node> nodes_;
-  std::map<std::string, Commit> commits_;     // by job
+  std::map<std::string, Job> jobs_;           // by id
   std::map<std::string, LabelledFiles> set_;  // by holder
   std::vector<std::string> complaints_;
 };

@@ -83,7 +83,7 @@ DomainResult<void> Domain::start_commit(Disk& disk, const CommitRequest& request
   const bool is_active = request.top == disk.source.get();
   Job job;
   job.kind = is_active ? JobKind::active_commit : JobKind::commit;
-  job.id = "commit-" + disk.target + "-" + request.top->format_node();
+  job.id = "commit-" + disk.target + "-" + request.top->own_node();
   job.top = request.top;
   job.base = request.base;
   job.removes = (request.flags & kCommitDelete) != 0;

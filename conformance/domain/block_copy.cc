@@ -109,13 +109,16 @@ DomainResult<void> Domain::check_destination(const Disk& disk, const CopyRequest
 DomainResult<void> Domain::start_copy(Disk& disk, const CopyRequest& request) {
   const unsigned first_index = next_index_;
   auto mirror = std::make_unique<Source>();
+  const bool by_drive = recipe_ == CopyRecipe::drive;
   mirror->path = request.path;
   mirror->format = request.format;
   number(*mirror);
-  if (auto found = find_beneath(request, *mirror); !found) return found;
+  auto found = by_drive ? find_beneath_drive(request, *mirror) : find_beneath(request, *mirror);
+  if (!found) return found;
 
   Job job;
-  job.id = "copy-" + disk.target + "-" + disk.source->format_node();
+  // The device's name of old: QEMU calls a job so that is given no other name.
+  job.id = by_drive ? "drive-" + disk.alias : "copy-" + disk.target + "-" + disk.source->own_node();
   job.shallow = request.shallow;
   job.reuse = request.reuse;
   job.mirror = std::move(mirror);
@@ -155,7 +158,6 @@ DomainResult<void> Domain::find_beneath(const CopyRequest& request, Source& mirr
 }
 
 DomainResult<void> Domain::begin_copy(Disk& disk, const CopyRequest& request) {
-  Source& mirror = *disk.job->mirror;
   if (!request.reuse) {
     if (auto created = files_.create(request.path, 0); !created) {
       disk.job.reset();  // there is nothing to remove
@@ -163,23 +165,33 @@ DomainResult<void> Domain::begin_copy(Disk& disk, const CopyRequest& request) {
     }
   }
   if (auto raised = raise_labels(disk); !raised) return raised;
+  return recipe_ == CopyRecipe::drive ? mirror_to_file(disk, request)
+                                      : mirror_to_node(disk, request);
+}
+
+DomainResult<void> Domain::mirror_to_node(Disk& disk, const CopyRequest& request) {
+  Source& mirror = *disk.job->mirror;
   auto opened = request.reuse ? open_image(mirror) : create_image(disk, request, mirror);
   if (!opened) return opened;
   Json arguments = {{"job-id", disk.job->id},         {"device", disk.source->format_node()},
                     {"target", mirror.format_node()}, {"sync", request.shallow ? "top" : "full"},
                     {"auto-finalize", true},          {"auto-dismiss", false}};
-  if (request.speed != 0) arguments["speed"] = request.speed;
-  // libvirt hands both on as signed numbers.
-  if (request.granularity != 0)
-    arguments["granularity"] = static_cast<std::int32_t>(request.granularity);
-  if (request.buffer != 0) arguments["buf-size"] = static_cast<std::int64_t>(request.buffer);
-  if (request.write_blocking) arguments["copy-mode"] = "write-blocking";
+  add_mirror_options(request, arguments);
   if (auto mirroring = execute("blockdev-mirror", arguments); !mirroring) {
     if (!is_target_failure(mirroring.error()))
       if (auto undone = detach_chain(mirror); !undone) return undone;
     return std::unexpected(std::move(mirroring).error());
   }
   return {};
+}
+
+void Domain::add_mirror_options(const CopyRequest& request, Json& arguments) {
+  if (request.speed != 0) arguments["speed"] = request.speed;
+  // libvirt hands both on as signed numbers.
+  if (request.granularity != 0)
+    arguments["granularity"] = static_cast<std::int32_t>(request.granularity);
+  if (request.buffer != 0) arguments["buf-size"] = static_cast<std::int64_t>(request.buffer);
+  if (request.write_blocking) arguments["copy-mode"] = "write-blocking";
 }
 
 DomainResult<void> Domain::open_image(Source& mirror) {

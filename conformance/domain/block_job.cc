@@ -71,6 +71,8 @@ DomainResult<void> Domain::block_job_abort(const std::string& name, std::uint32_
 
 DomainResult<void> Domain::pivot(Job& job) {
   if (job.state != JobState::ready) return errors::not_ready(job.id);
+  if (job.kind == JobKind::copy && recipe_ == CopyRecipe::drive)
+    return complete(job, "block-job-complete", {{"device", job.id}});
   Source& mirror = job.target();
   // The chain that the reused image's header names is hung under the running mirror only now.
   if (job.shallow && job.reuse && mirror.beneath && !job.hung) {
@@ -95,9 +97,13 @@ DomainResult<void> Domain::pivot(Job& job) {
                                                             {"persistent", false},
                                                             {"disabled", false}}));
   if (!bitmap) return bitmap;
+  return complete(job, "job-complete", {{"id", job.id}});
+}
+
+DomainResult<void> Domain::complete(Job& job, std::string_view command, const Json& arguments) {
   job.state = JobState::pivoting;
   save();
-  if (auto completing = execute("job-complete", {{"id", job.id}}); !completing) {
+  if (auto completing = execute(command, arguments); !completing) {
     if (std::holds_alternative<DomainError>(completing.error())) {
       job.state = JobState::ready;
       save();
@@ -298,6 +304,8 @@ DomainResult<void> Domain::dismiss(const std::string& id) {
 
 DomainResult<void> Domain::take_over(Disk& disk) {
   Job& job = *disk.job;
+  if (recipe_ == CopyRecipe::drive && job.reuse && job.mirror->beneath)
+    if (auto named = name_opened_chain(*job.mirror); !named) return named;
   // A new shallow copy lies on what lay beneath the old image, unless it was told another chain.
   if (job.shallow && !job.reuse && !job.mirror->beneath) {
     job.mirror->backing = disk.source->backing;

@@ -54,7 +54,7 @@ DomainResult<void> Domain::start_pull(Disk& disk, Source* base, const std::strin
   disk.pulled.reset();
   Job job;
   job.kind = JobKind::pull;
-  job.id = "pull-" + disk.target + "-" + disk.source->format_node();
+  job.id = "pull-" + disk.target + "-" + disk.source->own_node();
   job.top = disk.source->beneath.get();
   job.base = base;
   Json nodes = Json::object();

@@ -13,6 +13,7 @@ DomainResult<std::unique_ptr<Domain>> Domain::start(Hypervisor& hypervisor, File
   std::unique_ptr<Domain> domain(new Domain(hypervisor, files));
   domain->dialect_ = definition.dialect;
   domain->persistent_ = definition.persistent;
+  domain->recipe_ = definition.recipe;
   domain->keep_status_ = definition.keep_status;
   domain->restart_ = definition.restart;
   domain->now_ = definition.now;

@@ -278,6 +278,9 @@ class Domain final : public DomainApi {
   DomainResult<void> start_copy(Disk& disk, const CopyRequest& request);
   DomainResult<void> find_beneath(const CopyRequest& request, Source& mirror);
   DomainResult<void> begin_copy(Disk& disk, const CopyRequest& request);
+  // What both recipes can be given.
+  static void add_mirror_options(const CopyRequest& request, Json& arguments);
+  DomainResult<void> mirror_to_node(Disk& disk, const CopyRequest& request);
   DomainResult<void> open_image(Source& mirror);
   DomainResult<void> create_image(const Disk& disk, const CopyRequest& request, Source& mirror);
   DomainResult<void> create_raw(const Sizes& sizes, Source& mirror);
@@ -289,11 +292,19 @@ class Domain final : public DomainApi {
   // Returns when the job is gone.
   DomainResult<void> run_create_job(const std::string& id, Json options);
 
+  // block_copy_drive.cc: the recipe `drive`.
+  DomainResult<void> find_beneath_drive(const CopyRequest& request, Source& mirror);
+  DomainResult<void> mirror_to_file(Disk& disk, const CopyRequest& request);
+  // Learns the names of the nodes that QEMU opened beneath the mirror at the pivot.
+  DomainResult<void> name_opened_chain(Source& mirror);
+
   // block_copy_xml.cc
   static DomainResult<void> take_backing(const xml::Backing& given, Source& above);
 
   // block_job.cc
   DomainResult<void> pivot(Job& job);
+  // Tells QEMU to end a job that is ready, by this command.
+  DomainResult<void> complete(Job& job, std::string_view command, const Json& arguments);
   DomainResult<JobEnd> wait_for_end(Disk& disk);
   DomainResult<void> take_events();
   DomainResult<void> wait_for_event(const std::string& what);
@@ -344,6 +355,7 @@ class Domain final : public DomainApi {
   Files& files_;
   bool persistent_ = false;
   Dialect dialect_ = Dialect::as_libvirt;
+  CopyRecipe recipe_ = CopyRecipe::blockdev;
   bool running_ = false;  // the guest's processors
   std::string name_;
   LockManager* locks_ = nullptr;

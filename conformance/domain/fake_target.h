@@ -233,9 +233,10 @@ class ObligingHypervisor final : public Hypervisor {
   bool running = false;  // says so once, by RESUME
   // The refusals to come, by the number of commands of this name before.
   std::map<std::pair<std::string, int>, std::string> refusals;
-  std::vector<std::string> sent;  // commands, with the actions of transactions
-  std::vector<Json> mirrors;      // arguments of each blockdev-mirror
-  std::vector<Json> commands;     // [command, arguments]
+  std::vector<std::string> sent;    // commands, with the actions of transactions
+  std::vector<Json> mirrors;        // arguments of each blockdev-mirror or drive-mirror
+  Json statistics = Json::array();  // query-blockstats
+  std::vector<Json> commands;       // [command, arguments]
 
   Outcome<Json> execute(std::string_view command, const Json& arguments) override {
     const std::string name(command);
@@ -251,10 +252,12 @@ class ObligingHypervisor final : public Hypervisor {
     if (name == "job-dismiss") jobs_ = Json::array();
     if (name == "transaction") run(arguments["actions"][0]);
     if (name == "blockdev-create") conclude(arguments["job-id"], create_error);
-    if (name == "blockdev-mirror") start_mirror(arguments);
+    if (name == "blockdev-mirror" || name == "drive-mirror") start_mirror(arguments);
     if (name == "block-stream" || name == "block-commit") start_merge(arguments);
     if (name == "job-finalize") conclude(arguments["id"], "");
     if (name == "human-monitor-command") return Json{{"return", ""}};
+    if (name == "query-blockstats") return Json{{"return", statistics}};
+    if (name == "block-job-complete") conclude(arguments["device"], mirror_error);
     if (name == "job-complete") conclude(arguments["id"], mirror_error);
     if (name == "block-job-cancel")
       conclude(arguments["device"], held ? "Operation canceled" : mirror_error);

@@ -111,7 +111,8 @@ DomainResult<void> Domain::end_snapshot() {
 // that is not looked at.  Only where a pivot may have begun it must be known, and the hypervisor
 // asked.
 DomainResult<void> Domain::look_at_nodes(Job& job) {
-  if (job.kind != JobKind::copy) return {};
+  // Of the recipe `drive` QEMU has opened them all, and removes them.
+  if (job.kind != JobKind::copy || recipe_ == CopyRecipe::drive) return {};
   const bool may_be_hung =
       job.reuse && job.state == JobState::ready && job.mirror->beneath != nullptr;
   const bool is_beneath_open =
@@ -157,8 +158,12 @@ DomainResult<void> Domain::resume(Disk& disk, const Json& jobs) {
     return execute_ignoring("block-job-cancel", {{"device", job.id}});
   }
   // All that comes before was done; it is refused if it was sent.
-  if (job.state == JobState::pivoting)
-    return is_ready ? execute_ignoring("job-complete", {{"id", job.id}}) : DomainResult<void>();
+  if (job.state == JobState::pivoting) {
+    if (!is_ready) return {};
+    return job.kind == JobKind::copy && recipe_ == CopyRecipe::drive
+               ? execute_ignoring("block-job-complete", {{"device", job.id}})
+               : execute_ignoring("job-complete", {{"id", job.id}});
+  }
   const bool was_ready = job.state == JobState::ready;
   job.state = is_ready ? JobState::ready : JobState::running;
   if (is_ready && !was_ready) emit(disk, job.type(), "READY");

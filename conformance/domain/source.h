@@ -22,14 +22,18 @@ struct Source {
   // N of the nodes libvirt-N-storage and libvirt-N-format; never used twice in one domain.
   // 0: not given yet.
   unsigned index = 0;
-  // Which of its two nodes were added.
+  // The format node's name where QEMU made it up, because it opened the image by itself.
+  std::string generated_node = {};
+  // Which of its two nodes were added.  QEMU removes those that it opened by itself.
   bool storage_open = false;
   bool format_open = false;
   Backing backing = Backing::unknown;
   std::unique_ptr<Source> beneath;  // set exactly when `backing` is known
 
   std::string storage_node() const { return "libvirt-" + std::to_string(index) + "-storage"; }
-  std::string format_node() const { return "libvirt-" + std::to_string(index) + "-format"; }
+  std::string format_node() const { return generated_node.empty() ? own_node() : generated_node; }
+  // What libvirt calls the format node, and its jobs after it.
+  std::string own_node() const { return "libvirt-" + std::to_string(index) + "-format"; }
 };
 
 // True of formats that can name a backing file.

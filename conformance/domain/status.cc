@@ -33,6 +33,7 @@ void add_chain(Element& parent, const Source& top) {
     image.set("path", source->path).set("format", source->format);
     image.set("index", std::to_string(source->index));
     image.set_if("relative", source->relative);
+    image.set_if("generated-node", source->generated_node);
     set_flag(image, "storage", source->storage_open);
     set_flag(image, "node", source->format_open);
     image.set("backing", kBackings[std::to_underlying(source->backing)]);
@@ -109,6 +110,7 @@ DomainResult<std::unique_ptr<Source>> read_chain_of(const Element& parent) {
     source->index = *index;
     source->backing = *backing;
     source->relative = text_of(image, "relative");
+    source->generated_node = text_of(image, "generated-node");
     source->storage_open = is_set(image, "storage");
     source->format_open = is_set(image, "node");
     Source* const here = source.get();
@@ -163,6 +165,7 @@ void Domain::save() {
   status.set("next-index", std::to_string(next_index_));
   set_flag(status, "persistent", persistent_);
   set_flag(status, "as-proposed", dialect_ == Dialect::as_proposed);
+  if (recipe_ == CopyRecipe::drive) status.set("recipe", "drive");
   set_flag(status, "running", running_);
   status.set("name", name_);
   for (const Disk& disk : disks_) {
@@ -211,6 +214,7 @@ DomainResult<void> Domain::read_status(const std::string& text) {
   next_index_ = *next;
   persistent_ = is_set(*status, "persistent");
   if (is_set(*status, "as-proposed")) dialect_ = Dialect::as_proposed;
+  if (text_of(*status, "recipe") == "drive") recipe_ = CopyRecipe::drive;
   running_ = is_set(*status, "running");
   name_ = text_of(*status, "name");
   for (const Element& element : status->children) {

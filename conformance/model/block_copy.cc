@@ -51,6 +51,7 @@ struct DomainModel::Request {
   bool writes_through = false;
   std::uint32_t granularity = 0;  // 0: not given
   std::uint64_t buf_size = 0;
+  bool by_drive = false;
 
   // Found on the way.
   Disk* disk = nullptr;
@@ -60,7 +61,11 @@ struct DomainModel::Request {
   Format format = Format::raw;  // of the destination; an existing file's is probed
 
   // The copy will lie on a chain of its own: what the document names, or the destination's header.
-  bool has_own_chain() const { return shallow && (reuse || !destination.backing.empty()); }
+  bool has_own_chain() const {
+    if (by_drive) return reuse;  // a full copy, too
+    return shallow && (reuse || !destination.backing.empty());
+  }
+  const char* command() const { return by_drive ? "drive-mirror" : "blockdev-mirror"; }
 };
 
 void DomainModel::add_image(const ImageSpec& spec) {
@@ -169,6 +174,7 @@ CallPrediction DomainModel::block_copy(const std::string& disk_name,
 }
 
 CallPrediction DomainModel::copy(const std::string& disk_name, Request request) {
+  request.by_drive = by_drive_;
   Disk* found = find(disk_name);
   if (found == nullptr) return disk_not_found(disk_name);
   if (found->job) return busy(found->target, found->job->mirrors());
@@ -286,11 +292,15 @@ std::optional<std::string> DomainModel::without_opinion(const Request& request) 
   constexpr std::uint64_t kMuch = 64U << 20;
   if (request.buf_size > kMuch && request.buf_size <= kSignedMax)
     return "a large buffer may not be had";
+  if (request.by_drive && request.destination.says_backing())
+    return "libvirt had no documents of destinations when it sent drive-mirror";
   if (!request.destination.backing.empty())
     if (auto why = strange_backing(request)) return why;
   if (request.existing == nullptr) return std::nullopt;
   const File& file = *request.existing;
   const bool is_qcow2 = file.layer.format() == Format::qcow2;
+  if (opened(request.file) && request.by_drive)
+    return "which lock drive-mirror misses was not measured";
   if (opened(request.file))
     return request.reuse && request.format != file.layer.format()
                ? std::optional<std::string>("a file in use is to be opened as what it is not")
@@ -346,8 +356,9 @@ DomainModel::Beneath DomainModel::beneath_destination(const Request& request,
     return beneath;
   }
   // A raw file has no chain, and libvirt leaves the end of it open.
-  beneath.terminated = request.format == Format::qcow2;
-  if (!beneath.terminated) return beneath;
+  const bool can_have_backing = request.format == Format::qcow2;
+  beneath.terminated = can_have_backing || request.by_drive;
+  if (!can_have_backing) return beneath;
   append_chain(beneath.links, request.file, index - 1);
   beneath.links.erase(beneath.links.begin());
   return beneath;
@@ -372,8 +383,9 @@ std::optional<CallPrediction> DomainModel::refuse_leased_copy(const Request& req
 // A destination that libvirt makes.
 void DomainModel::make_destination(const Request& request) {
   const Layer& top = files_.at(request.disk->links.front().file).layer;
-  File file{.layer = Layer(request.format, top.size(),
-                           top.format() == Format::qcow2 ? top.cluster_size() : 65536),
+  // QEMU does not ask the source for its cluster size; libvirt does.
+  const bool as_source = top.format() == Format::qcow2 && !request.by_drive;
+  File file{.layer = Layer(request.format, top.size(), as_source ? top.cluster_size() : 65536),
             .backing = {},
             .backing_string = {},
             .backing_format = {},
@@ -390,7 +402,12 @@ void DomainModel::make_destination(const Request& request) {
   files_.insert_or_assign(request.file, std::move(file));
 }
 
-std::string DomainModel::new_job_id(const Disk& it) {
+std::string DomainModel::new_copy_id(const Disk& it) const {
+  if (by_drive_) {
+    const auto at =
+        std::ranges::find_if(disks_, [&](const Disk& disk) { return disk.target == it.target; });
+    return fmt::format("drive-virtio-disk{}", at - disks_.begin());
+  }
   return fmt::format("copy-{}-libvirt-{}-format", it.target, it.links.front().index);
 }
 
@@ -402,17 +419,18 @@ std::optional<CallPrediction> DomainModel::refuse_to_open(const Request& request
   if (is_open && request.format == Format::qcow2) return refuse_locked(request);
   if (request.reuse && request.format == Format::qcow2 &&
       request.existing->layer.format() == Format::raw)
-    return refused_by_qemu("blockdev-add", "Image is not in qcow2 format");
+    return refused_by_qemu(request.by_drive ? request.command() : "blockdev-add",
+                           "Image is not in qcow2 format");
   std::optional<CallPrediction> refusal;
   // libvirt hands both on as signed numbers.
   if (request.granularity > std::uint32_t{std::numeric_limits<std::int32_t>::max()})
-    refusal = refused_by_qemu("blockdev-mirror", "Parameter 'granularity' expects uint32_t");
+    refusal = refused_by_qemu(request.command(), "Parameter 'granularity' expects uint32_t");
   else if (request.granularity != 0 &&
            (request.granularity < kLeastGranularity || request.granularity > kMostGranularity))
-    refusal = refused_by_qemu("blockdev-mirror",
+    refusal = refused_by_qemu(request.command(),
                               "Parameter 'granularity' expects a value in range [512B, 64MB]");
   else if (request.buf_size > kSignedMax)
-    refusal = refused_by_qemu("blockdev-mirror", "Invalid parameter 'buf-size'");
+    refusal = refused_by_qemu(request.command(), "Invalid parameter 'buf-size'");
   else if (is_open)
     return refuse_locked(request);
   if (refusal && !request.reuse) files_.erase(request.file);
@@ -422,7 +440,7 @@ std::optional<CallPrediction> DomainModel::refuse_to_open(const Request& request
 CallPrediction DomainModel::refuse_locked(const Request& request) {
   const bool at_the_job = request.format == Format::raw;
   if (at_the_job) {
-    request.disk->job_id = new_job_id(*request.disk);
+    request.disk->job_id = new_copy_id(*request.disk);
     request.disk->pass({"created", "null"});
   }
   // The destination of another copy shares not even reading, nor does what a commit goes through.
@@ -452,7 +470,7 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   if (auto refusal = refuse_to_open(request)) return *std::move(refusal);
 
   CallPrediction prediction;
-  disk.job_id = new_job_id(disk);
+  disk.job_id = new_copy_id(disk);
   disk.pass({"created", "running"});
   const LayerChain source = live_chain(disk);
   std::uint64_t copy_size = request.reuse ? request.existing->layer.size() : source.front()->size();
@@ -476,6 +494,7 @@ CallPrediction DomainModel::start_copy(const Request& request) {
   job.writes_through = request.writes_through;
   job.keeps_beneath = request.shallow && !request.has_own_chain();
   job.attached = request.has_own_chain() && !request.reuse;
+  job.is_alone = request.by_drive;
   disk.job = std::move(job);
   disk.job->run = MirrorRun({.sync = request.shallow ? Sync::top : Sync::full,
                              .layers = 1,

@@ -239,6 +239,8 @@ class DomainModel {
   void add_disk(const std::string& target, const std::string& image, bool discard_unmap = false);
   // The domain has a definition that outlives it.
   void set_persistent() { persistent_ = true; }
+  // Copies are made by drive-mirror (docs/model.md, 1.4b).
+  void use_drive_recipe() { by_drive_ = true; }
 
   // From now on there is a lock manager, with which others hold these leases for ever.
   void use_lock_manager(std::vector<OtherLease> others);
@@ -358,6 +360,7 @@ class DomainModel {
     bool keeps_beneath = false;   // at a pivot, what lies beneath the disk's image
     Beneath beneath;              // else what lies beneath the destination then
     bool attached = false;        // and already does
+    bool is_alone = false;        // nothing lies beneath its node before the pivot
     unsigned index = 0;           // N of the destination's nodes
   };
   struct Disk {
@@ -425,7 +428,7 @@ class DomainModel {
   HeldLeases leases_of(const Disk& disk, const Job* job) const;
   // With a lock manager that has others in the way of this job.
   std::optional<CallPrediction> refuse_leased(const Disk& disk, const Job& job) const;
-  static std::string new_job_id(const Disk& disk);
+  std::string new_copy_id(const Disk& disk) const;
   // The links of an image and what its headers say is below, numbered from `index` on.
   void append_chain(std::vector<Link>& links, const std::string& image, unsigned index) const;
   CallPrediction rebase(const std::string& disk, const std::optional<std::string>& base,
@@ -469,6 +472,7 @@ class DomainModel {
   std::string directory_;
   bool as_proposed_ = false;
   bool persistent_ = false;
+  bool by_drive_ = false;
   std::map<std::string, File> files_;
   std::vector<Disk> disks_;
   std::optional<std::vector<OtherLease>> others_;  // nothing: there is no lock manager

@@ -34,6 +34,7 @@ LayerChain DomainModel::live_chain(const Disk& it, std::size_t from) const {
 // libvirt attaches the header's chain only when it pivots.  A commit's base stays where it is.
 LayerChain DomainModel::attached_to_copy(const Disk& it) const {
   if (it.job->kind == JobKind::active_commit) return live_chain(it, it.job->base + 1);
+  if (it.job->is_alone) return {};
   if (it.job->keeps_beneath) return live_chain(it, 1);
   LayerChain chain;
   if (!it.job->attached) return chain;

@@ -250,6 +250,8 @@ class Shrinking {
     remove_disks();
     remove_images();
     remove_leases();
+    if (from_.recipe == CopyRecipe::drive)
+      propose([](DomainCase& it) { it.recipe = CopyRecipe::blockdev; });
     for (std::size_t i = 0; i < from_.actions.size(); ++i) simplify(i);
     for (std::size_t i = 0; i < from_.images.size(); ++i) simplify_image(i);
     return std::move(found_);
@@ -344,6 +346,7 @@ PlannedScenario to_scenario(const DomainCase& drawn) {
   for (std::size_t i = 0; i < drawn.actives.size(); ++i)
     scenario.disks.push_back({target_of(i), drawn.actives[i]});
   scenario.leases = drawn.leases;
+  scenario.recipe = drawn.recipe;
   Planner(drawn, scenario).plan();
   if (scenario.steps.empty()) planned.unknown = "no step is left";
   return planned;

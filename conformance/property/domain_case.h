@@ -55,13 +55,15 @@ struct DomainCase {
   std::vector<std::string> actives;  // the images of vda, vdb, …
   std::vector<PlannedAction> actions;
   std::optional<std::vector<OtherLease>> leases = {};
+  CopyRecipe recipe = CopyRecipe::blockdev;
 };
 
 // The id is "explore/domain".
 PlannedScenario to_scenario(const DomainCase& drawn);
 
 // Up to three disks over chains of one to five images, sometimes with images in common; up to ten
-// actions, snapshots among them; half of them with a lock manager, and others who read an image.
+// actions, snapshots among them; half of them with a lock manager, and others who read an image; a
+// third with the recipe `drive`.
 rc::Gen<DomainCase> domain_cases();
 
 // All ways to take one thing away or to make it plainer.

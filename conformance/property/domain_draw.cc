@@ -21,6 +21,7 @@ class DomainDrawing : Drawing {
       draw_chain();
     for (std::uint64_t actions = 1 + rng_.below(9); actions > 0; --actions) draw_action();
     if (one_in(2)) draw_leases();
+    if (one_in(3)) drawn_.recipe = CopyRecipe::drive;
     return std::move(drawn_);
   }
 

@@ -33,6 +33,7 @@ void describe(const Scenario& scenario, const HostLength& host_length, model::Do
   }
   for (const Disk& disk : scenario.disks) model.add_disk(disk.target, file_of(disk.source));
   if (scenario.persistent) model.set_persistent();
+  if (scenario.recipe == CopyRecipe::drive) model.use_drive_recipe();
   if (!scenario.leases) return;
   std::vector<model::OtherLease> others;
   for (const OtherLease& lease : *scenario.leases)

@@ -75,6 +75,7 @@ class Execution {
     DomainDefinition definition;
     definition.dialect = scenario_.dialect;
     definition.persistent = scenario_.persistent;
+    definition.recipe = scenario_.recipe;
     for (const Disk& disk : scenario_.disks) {
       const Image& image = *std::ranges::find(scenario_.images, disk.source, &Image::name);
       definition.disks.push_back({disk.target, directory_ + "/" + image.file,
@@ -621,6 +622,11 @@ Executed execute(const Scenario& scenario, Target& target, const ExecutionOption
   if (scenario.leases && !target.has_no_lock_manager().empty()) {
     Executed skipped;
     skipped.skipped = target.has_no_lock_manager();
+    return skipped;
+  }
+  if (scenario.recipe == CopyRecipe::drive && !target.knows_one_recipe().empty()) {
+    Executed skipped;
+    skipped.skipped = target.knows_one_recipe();
     return skipped;
   }
   SessionOptions how = options.session;

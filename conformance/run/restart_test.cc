@@ -74,6 +74,7 @@ struct Flow {
   std::string name;
   std::function<bool(Domain&, const std::string& directory)> run;
   Dialect dialect = Dialect::as_libvirt;
+  CopyRecipe recipe = CopyRecipe::blockdev;
 };
 
 std::vector<Flow> flows() {
@@ -139,6 +140,30 @@ std::vector<Flow> flows() {
                  kSnapshotDiskOnly | kSnapshotReuseExt)
              .has_value();
        }},
+      {"drive full copy, pivot", copy(0, "copy", kAbortPivot), Dialect::as_libvirt,
+       CopyRecipe::drive},
+      {"drive shallow copy, pivot", copy(kRebaseShallow, "copy", kAbortPivot), Dialect::as_libvirt,
+       CopyRecipe::drive},
+      {"drive raw copy, pivot", copy(kRebaseCopyRaw, "copy", kAbortPivot), Dialect::as_libvirt,
+       CopyRecipe::drive},
+      {"drive reused copy over a chain, pivot", copy(kRebaseReuseExt, "over", kAbortPivot),
+       Dialect::as_libvirt, CopyRecipe::drive},
+      {"drive reused shallow copy, pivot",
+       copy(kRebaseReuseExt | kRebaseShallow, "over", kAbortPivot), Dialect::as_libvirt,
+       CopyRecipe::drive},
+      {"drive shallow copy, abort", copy(kRebaseShallow, "copy", 0), Dialect::as_libvirt,
+       CopyRecipe::drive},
+      {"drive reused shallow copy, abort", copy(kRebaseReuseExt | kRebaseShallow, "over", 0),
+       Dialect::as_libvirt, CopyRecipe::drive},
+      {"a drive copy, then a commit",
+       [](Domain& domain, const std::string& directory) {
+         return domain.block_rebase("vda", directory + "/over", 0,
+                                    kRebaseCopy | kRebaseShallow | kRebaseReuseExt) &&
+                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot) &&
+                domain.block_commit("vda", std::nullopt, std::nullopt, 0, kCommitActive) &&
+                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot);
+       },
+       Dialect::as_libvirt, CopyRecipe::drive},
       {"shallow copy over a chain of its own, pivot", by_document(0, "copy", kAbortPivot)},
       {"shallow copy over a chain of its own, abort", by_document(0, "copy", 0)},
       {"reused copy over a chain of its own, pivot",
@@ -224,8 +249,9 @@ class Restart : public ::testing::TestWithParam<std::size_t> {
   // The flow with a client that dies; true if it came to its end before.
   bool run(const Flow& flow, unsigned commands, bool is_executed) {
     Mortal mortal(watch_->order, commands, is_executed);
-    DomainDefinition definition =
-        watch_->over({.disks = {{"vda", path("snap2"), "qcow2"}}, .dialect = flow.dialect});
+    DomainDefinition definition = watch_->over({.disks = {{"vda", path("snap2"), "qcow2"}},
+                                                .dialect = flow.dialect,
+                                                .recipe = flow.recipe});
     definition.keep_status = [this](const std::string& status) { status_ = status; };
     auto started = Domain::start(mortal, session_->files(), definition);
     if (!started) return false;

@@ -132,6 +132,20 @@ TEST(Load, EveryKindOfStep) {
   EXPECT_EQ(to_json_text(again->scenarios[0]), text);
 }
 
+TEST(Load, TheRecipeOfACopy) {
+  const std::string head = R"({"title": "t", "because": "b", )";
+  const std::string rest = R"("images": {"a": {"format": "raw", "size": "1M"}},
+    "disks": [{"target": "vda", "source": "a"}], "steps": [{"check": "vda"}]})";
+  EXPECT_EQ(load(head + rest)->scenarios[0].recipe, CopyRecipe::blockdev);
+  const auto loaded = load(head + R"("recipe": "drive", )" + rest);
+  ASSERT_TRUE(loaded) << to_string(loaded.error());
+  EXPECT_EQ(loaded->scenarios[0].recipe, CopyRecipe::drive);
+  const auto again = load(to_json_text(loaded->scenarios[0]));
+  ASSERT_TRUE(again) << to_string(again.error());
+  EXPECT_EQ(again->scenarios[0].recipe, CopyRecipe::drive);
+  EXPECT_FALSE(load(head + R"("recipe": "nbd", )" + rest));
+}
+
 TEST(Load, WhereABlockCopyGoes) {
   const auto loaded = load(R"({"title": "t", "because": "b", "persistent": true,
     "images": {"a": {"format": "raw", "size": "1M"}}, "disks": [{"target": "vda", "source": "a"}],

@@ -356,6 +356,7 @@ void Matrix::override_by(Building& building, const Rule& rule) {
 void Matrix::finish(Building& building) {
   Draft& draft = building.draft;
   draft.persistent = document_.value("persistent", false);
+  draft.recipe = text_or(document_, "recipe", "blockdev");
   draft.since = text_or(document_, "since", "");
   draft.dialect = text_or(document_, "dialect", "as-libvirt");
   draft.files = text_or(document_, "files", "bytes");

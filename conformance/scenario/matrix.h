@@ -41,6 +41,7 @@ struct Draft {
   std::optional<std::vector<Placed>> leases = {};
   std::vector<Placed> steps;
   bool persistent = false;
+  std::string recipe = "blockdev";
   std::string since;
   std::string dialect;
   std::string files = "bytes";

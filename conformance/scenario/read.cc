@@ -514,6 +514,7 @@ Scenario read_draft(const Draft& draft, FirstError& error) {
                     .images = {},
                     .disks = {},
                     .persistent = draft.persistent,
+                    .recipe = draft.recipe == "drive" ? CopyRecipe::drive : CopyRecipe::blockdev,
                     .steps = {},
                     .since = draft.since};
   if (draft.dialect == "as-proposed") scenario.dialect = Dialect::as_proposed;

@@ -209,6 +209,7 @@ struct Scenario {
   std::vector<Image> images;  // backing images before those that use them
   std::vector<Disk> disks;
   bool persistent = false;  // the domain has a definition that outlives it
+  CopyRecipe recipe = CopyRecipe::blockdev;
   // Given, even if empty: there is a lock manager, which libvirt 9.0 has not as it comes.
   std::optional<std::vector<OtherLease>> leases = {};
   std::vector<Step> steps;

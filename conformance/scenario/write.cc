@@ -230,6 +230,7 @@ std::string to_json_text(const Scenario& scenario) {
   std::string ending;
   if (scenario.dialect == Dialect::as_proposed) ending += ",\n  \"dialect\": \"as-proposed\"";
   if (scenario.persistent) ending += ",\n  \"persistent\": true";
+  if (scenario.recipe == CopyRecipe::drive) ending += ",\n  \"recipe\": \"drive\"";
   if (!scenario.since.empty()) ending += fmt::format(",\n  \"since\": \"{}\"", scenario.since);
   if (scenario.files != FileComparison::bytes)
     ending += fmt::format(",\n  \"files\": \"{}\"",

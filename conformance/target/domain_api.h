@@ -107,6 +107,15 @@ enum class Dialect : unsigned char {
   as_proposed,  // that and what the founding documents propose, 2011 to 2014
 };
 
+// Which commands a copy is made of.
+enum class CopyRecipe : std::uint8_t {
+  blockdev,  // blockdev-add, blockdev-create, blockdev-mirror: what libvirt 9.0 sends
+  // drive-mirror with the destination's file name, its format always said, and block-job-*: what
+  // libvirt sent when block copy was designed (2012), and as long as QEMU had no blockdev-mirror
+  // that it could use.
+  drive,
+};
+
 struct DiskDefinition {
   std::string target;  // "vda"
   std::string path;    // of the active image, absolute
@@ -116,6 +125,7 @@ struct DomainDefinition {
   std::vector<DiskDefinition> disks;
   Dialect dialect = Dialect::as_libvirt;
   bool persistent = false;  // only a blockCopy with kCopyTransientJob copies then
+  CopyRecipe recipe = CopyRecipe::blockdev;
   // Is given the domain's status, a document, whenever it changes and before anything is done on
   // the strength of it: the last one is what Domain::reconnect() needs.  Null: nobody keeps it.
   std::function<void(const std::string&)> keep_status = {};
