@@ -37,7 +37,7 @@ static Expected<std::vector<KnownDivergence>> known_of(const std::string& versio
     known.push_back({expectation.scenario, class_named(expectation.divergence_class),
                      expectation.because, expectation.place, 1});
   if (known.empty()) return known;
-  const auto library = load_named({});
+  static const auto library = load_named({});  // read once for all targets
   if (!library) return std::unexpected(library.error());
   for (KnownDivergence& divergence : known)
     divergence.members = static_cast<std::size_t>(std::ranges::count_if(
