@@ -315,14 +315,20 @@ void DomainModel::on_completed(const std::string& target) {
                           live_chain(it, job.base)))
           : job.finished;
   it.pass({"waiting", "pending", "concluded", "null"});
+  name_base(it, job);
+  drop_links(it, job);
+  emit(it, job.kind, "COMPLETED");
+}
+
+// In the header above what goes.  A header above nothing stays, whatever it names.
+void DomainModel::name_base(const Disk& it, const Job& job) {
+  if (job.first >= it.links.size()) return;
   File& above = files_.at(it.links[job.first - 1].file);
   above.unchanged = false;
   const bool has_base = job.base < it.links.size();
   above.backing = has_base ? it.links[job.base].file : std::string();
   above.backing_string = job.base_name;
   above.backing_format = has_base ? name_of(files_.at(above.backing).layer.format()) : "";
-  drop_links(it, job);
-  emit(it, job.kind, "COMPLETED");
 }
 
 void DomainModel::drop_links(Disk& it, const Job& job) {

@@ -447,6 +447,7 @@ class DomainModel {
   CallPrediction start_commit(Disk& disk, const Job& job);
   CallPrediction start_active_commit(Disk& disk, const Job& job);
   LayerChain chain_between(const Disk& disk, std::size_t first, std::size_t last) const;
+  void name_base(const Disk& disk, const Job& job);
   void drop_links(Disk& disk, const Job& job);
   void emit(const Disk& disk, JobKind kind, const std::string& status);
   void end_job(Disk& disk);

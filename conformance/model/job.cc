@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include "conformance/model/merge.h"
 #include "conformance/model/predictions.h"
 #include "sim/base/check.h"
 
@@ -145,6 +146,9 @@ void DomainModel::wake_others(const Disk& it) {
 // The job is gone and the disk stays as it is.
 void DomainModel::end_job(Disk& it) {
   File& target = files_.at(it.job->destination);
+  if (it.job->kind == JobKind::commit)
+    target.layer = begun(chain_between(it, it.job->first, it.job->base), target.layer,
+                         live_chain(it, it.job->base + 1));
   target.layer =
       it.job->mirrors() ? it.job->run.destination() : either(target.layer, it.job->finished);
   wake_others(it);

@@ -235,4 +235,17 @@ Layer committed(const LayerChain& from, const Layer& base, const LayerChain& bel
   return either(with_all(target, below, pieces), with_all(target, below, joined_pieces));
 }
 
+Layer begun(const LayerChain& from, const Layer& base, const LayerChain& below) {
+  Layer result = base;
+  if (base.format() == Format::raw) return result;
+  const LayerChain whole = joined({&base}, below);
+  for (std::uint64_t offset = 0; offset < base.size(); offset += base.unit()) {
+    const std::uint64_t end = std::min(offset + base.unit(), base.size());
+    if (!allocation(from, offset, end).possible) continue;
+    // Writing one byte that is there already fills up the cluster.
+    write(result, below, offset, 1, view(whole, offset, 1).front().values);
+  }
+  return either(base, result);
+}
+
 }  // namespace conformance::model

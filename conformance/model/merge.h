@@ -35,4 +35,8 @@ Layer grown(const Layer& base, const LayerChain& below, std::uint64_t size);
 // the copy on write of its own clusters.
 Layer committed(const LayerChain& from, const Layer& base, const LayerChain& below);
 
+// The base, which has grown, when the commit has begun: of a cluster to which a part has been
+// written the rest may be filled up with what the base showed, and not be written to yet.
+Layer begun(const LayerChain& from, const Layer& base, const LayerChain& below);
+
 }  // namespace conformance::model

@@ -95,6 +95,17 @@ TEST(Commit, MakesAShortBaseLonger) {
   EXPECT_EQ(text(view({&over, &below})), "1*128k 0*64k 3*64k");
 }
 
+// A commit that has begun may have filled up what it touches of the base, and nothing else.
+TEST(Commit, FillsUpClustersOfTheBase) {
+  const Layer top = layer("-3----------", kCluster), base = layer("-1-", 4 * kCluster);
+  const Layer below = layer("777777777777", kCluster);
+  EXPECT_EQ(begun({&top}, base, {&below}).at(3 * kCluster).text(), "absent or data 0x07");
+  EXPECT_EQ(begun({&top}, base, {}).at(0).text(), "absent or data 0x00");
+  EXPECT_EQ(kinds(begun({&top}, base, {})), "?1-");
+  const Layer raw(Format::raw, 12 * kCluster);
+  EXPECT_EQ(begun({&top}, raw, {}), raw);
+}
+
 // Whatever the layers hold: the disk shows the same before and after.
 TEST(Merge, PreservesTheView) {
   std::mt19937 random(1);
@@ -124,7 +135,8 @@ TEST(Merge, PreservesTheView) {
     // Interrupted anywhere, the disk is still the same.
     const Layer half = either(layers[0], pull);
     EXPECT_EQ(text(view({&half, &layers[1], &layers[2], &layers[3]})), text(before));
-    const Layer half_base = either(layers[2], commit);
+    const Layer half_base =
+        either(begun({&layers[1]}, layers[2], {&layers[3]}), either(layers[2], commit));
     EXPECT_EQ(text(view({&layers[0], &layers[1], &half_base, &layers[3]})), text(before));
   }
 }
