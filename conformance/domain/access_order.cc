@@ -138,7 +138,9 @@ void AccessOrder::dismiss(const std::string& job) {
   if (found->second.has_pivoted)
     nodes_[found->second.target].needs = Label::read_write;
   else if (found->second.is_drive_mirror)
-    nodes_.erase(found->second.target);
+    std::erase_if(nodes_, [file = file_of(found->second.target)](const auto& it) {
+      return it.second.is_qemus && it.second.file == file;
+    });
   jobs_.erase(found);
 }
 

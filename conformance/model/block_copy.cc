@@ -208,6 +208,8 @@ CallPrediction DomainModel::copy(const std::string& disk_name, Request request) 
     return prediction;
   }
   if (auto refusal = check_as_proposed(request)) return *std::move(refusal);
+  if (request.by_drive && request.destination.says_backing())
+    return no_opinion("libvirt said nothing of backing files when it sent drive-mirror");
   if (auto refusal = refuse_leased_copy(request)) return *std::move(refusal);
   if (auto why = without_opinion(request)) return no_opinion(*std::move(why));
   return start_copy(request);
@@ -292,8 +294,8 @@ std::optional<std::string> DomainModel::without_opinion(const Request& request) 
   constexpr std::uint64_t kMuch = 64U << 20;
   if (request.buf_size > kMuch && request.buf_size <= kSignedMax)
     return "a large buffer may not be had";
-  if (request.by_drive && request.destination.says_backing())
-    return "libvirt had no documents of destinations when it sent drive-mirror";
+  if (request.by_drive && request.shallow && !request.reuse && !headers_agree(*request.disk, 1))
+    return "QEMU writes a json: name into the header where a header below says another than it has";
   if (!request.destination.backing.empty())
     if (auto why = strange_backing(request)) return why;
   if (request.existing == nullptr) return std::nullopt;
@@ -311,6 +313,18 @@ std::optional<std::string> DomainModel::without_opinion(const Request& request) 
       sectors(*file.host_length) * 512 == size)
     return "a qcow2 file of just the disk's size would be overwritten as a raw one";
   return request.has_own_chain() && is_qcow2 ? strange_backing(request) : std::nullopt;
+}
+
+// Each image from there down has beneath it what its header says, by the very name: else QEMU takes
+// it to be overridden, and names the image by all that it was opened with (measured, 5.2 to 11.1:
+// also where the header's name is relative).
+bool DomainModel::headers_agree(const Disk& it, std::size_t from) const {
+  for (std::size_t i = from; i < it.links.size(); ++i) {
+    const File& file = files_.at(it.links[i].file);
+    const std::string beneath = i + 1 < it.links.size() ? path(it.links[i + 1].file) : "";
+    if (file.backing_string != beneath) return false;
+  }
+  return true;
 }
 
 // Of a destination that has a chain of its own.

@@ -420,6 +420,7 @@ class DomainModel {
   std::optional<CallPrediction> refuse_leased_copy(const Request& request) const;
   std::optional<std::string> without_opinion(const Request& request) const;
   std::optional<std::string> strange_backing(const Request& request) const;
+  bool headers_agree(const Disk& disk, std::size_t from) const;
   Beneath beneath_destination(const Request& request, unsigned index) const;
   CallPrediction start_copy(const Request& request);
   std::optional<CallPrediction> refuse_to_open(const Request& request);

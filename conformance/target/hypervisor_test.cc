@@ -49,6 +49,18 @@ std::string failure_text(const std::variant<GuestFailure, TargetFailure>& failur
   return text == nullptr ? "a failure of the target" : text->text;
 }
 
+TEST(Guest, IsNotToldOfImagesThatWereMadeBefore) {
+  Scripted qemu({printed("Formatting '/d/copy', fmt=qcow2 cluster_size=65536 extended_l2=off "
+                         "compression_type=zlib size=786432 lazy_refcounts=off "
+                         "refcount_bits=16\n"),
+                 printed("Formatting '/d/copy', fmt=raw size=1048576\nflush failed\n")});
+  Guest guest(qemu, kDevice);
+  EXPECT_TRUE(guest.flush());
+  const auto failed = guest.flush();
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failure_text(failed.error()), "flush failed");
+}
+
 TEST(Guest, WritesThroughTheDevice) {
   Scripted qemu(
       {printed("wrote 65536/65536 bytes at offset 131072\n"
