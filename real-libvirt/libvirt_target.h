@@ -42,6 +42,9 @@ class LibvirtTarget final : public conformance::Target {
   std::string has_no_lock_manager() const override {
     return "libvirt asks lock daemons only that are configured and started outside of it";
   }
+  std::string has_no_secrets() const override {
+    return "the embedded libvirt is given no secrets here";
+  }
   // A session must end before the next is opened, and before the target ends.
   Outcome<std::unique_ptr<conformance::Session>> open(
       const conformance::SessionOptions& options) override;

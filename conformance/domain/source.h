@@ -22,14 +22,17 @@ struct Source {
   // N of the nodes libvirt-N-storage and libvirt-N-format; never used twice in one domain.
   // 0: not given yet.
   unsigned index = 0;
-  // Which of its two nodes were added.
+  // Which of its two nodes were added, and whether the secret object that the latter uses was.
   bool storage_open = false;
   bool format_open = false;
+  bool secret_there = false;
+  std::string passphrase;  // <encryption format='luks'>; empty: it is not encrypted
   Backing backing = Backing::unknown;
   std::unique_ptr<Source> beneath;  // set exactly when `backing` is known
 
   std::string storage_node() const { return "libvirt-" + std::to_string(index) + "-storage"; }
   std::string format_node() const { return "libvirt-" + std::to_string(index) + "-format"; }
+  std::string secret() const { return format_node() + "-encryption-secret0"; }
 };
 
 // True of formats that can name a backing file.

@@ -93,6 +93,8 @@ class Target {
   virtual std::string needs_a_domain() const { return {}; }
   // Why scenarios with leases cannot run on it; empty: they can.
   virtual std::string has_no_lock_manager() const { return {}; }
+  // Why scenarios with encrypted images cannot run on it; empty: they can.
+  virtual std::string has_no_secrets() const { return {}; }
   // Not to be called from two threads at once for one Target; runners hold one per thread.
   [[nodiscard]] virtual Outcome<std::unique_ptr<Session>> open(const SessionOptions& options) = 0;
 };

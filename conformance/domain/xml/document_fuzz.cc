@@ -36,6 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         text, [&](const std::string& t) { return parse_domain(t, form); },
         [&](const DomainXml& domain) { return format_domain(domain, form); });
   check(text, parse_volume, format_volume);
-  check(text, parse_domain_snapshot, format_domain_snapshot);
+  check(
+      text, [](const std::string& t) { return parse_domain_snapshot(t); }, format_domain_snapshot);
   return 0;
 }
