@@ -34,8 +34,8 @@ std::string make_image(const TestDirectory& dir, const std::string& options) {
 }
 
 TEST(Luks, ReadsWhatQemuWrote) {
-  for (const char* options :
-       {"", ",encrypt.cipher-alg=aes-128", ",encrypt.hash-alg=sha512", ",encrypt.hash-alg=sha1"}) {
+  // Each takes qemu-img seconds, in which it measures how fast the machine is.
+  for (const char* options : {"", ",encrypt.cipher-alg=aes-128,encrypt.hash-alg=sha1"}) {
     SCOPED_TRACE(options);
     const TestDirectory dir;
     const std::string path = make_image(dir, options);
