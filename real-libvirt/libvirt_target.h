@@ -48,6 +48,9 @@ class LibvirtTarget final : public conformance::Target {
   std::string knows_one_recipe() const override {
     return "libvirt 9.0 sends blockdev-mirror, and drive-mirror no more";
   }
+  std::string has_no_secrets() const override {
+    return "the embedded libvirt is given no secrets here";
+  }
   // A session must end before the next is opened, and before the target ends.
   Outcome<std::unique_ptr<conformance::Session>> open(
       const conformance::SessionOptions& options) override;

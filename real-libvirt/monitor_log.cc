@@ -77,7 +77,8 @@ void MonitorLog::add_line(std::string_view line) {
     content.erase("id");
     if (mark.kind == Kind::command) {
       message.entry.name = content.value("execute", "");
-      message.entry.content = content.value("arguments", Json());
+      message.entry.content =
+          conformance::without_secrets(message.entry.name, content.value("arguments", Json()));
       commands_[message.id] = message.entry.name;
     } else if (mark.kind == Kind::reply) {
       message.entry.name = commands_[message.id];

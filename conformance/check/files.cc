@@ -104,6 +104,9 @@ class FileComparison {
     if (report.virtual_size != expected_.layer.size())
       add(DivergenceClass::data, "the virtual size is the disk's",
           std::to_string(expected_.layer.size()), std::to_string(report.virtual_size));
+    if (report.encrypted != expected_.encrypted)
+      add(DivergenceClass::data, "the data is encrypted where the image was made so",
+          expected_.encrypted ? "encrypted" : "plain", report.encrypted ? "encrypted" : "plain");
     if (report.backing_file != expected_.backing_string)
       add(DivergenceClass::chain, "the header names this backing file",
           quoted(expected_.backing_string), quoted(report.backing_file));
@@ -206,9 +209,9 @@ class FileComparison {
 
 std::vector<Divergence> compare_files(const Files& files,
                                       const std::vector<model::FileExpectation>& expected,
-                                      const Before& before) {
+                                      const Before& before, const Passphrases& passphrases) {
   std::vector<Divergence> found;
-  inspect::Inspector inspector(files);
+  inspect::Inspector inspector(files, passphrases);
   std::set<std::string> known;
   for (const model::FileExpectation& file : expected) {
     known.insert(file.name);
@@ -225,9 +228,10 @@ std::vector<Divergence> compare_files(const Files& files,
 
 std::vector<Divergence> compare_after_cut(const Files& files,
                                           const std::vector<model::FileExpectation>& expected,
-                                          const std::vector<FoundDisk>& disks) {
+                                          const std::vector<FoundDisk>& disks,
+                                          const Passphrases& passphrases) {
   std::vector<Divergence> found;
-  inspect::Inspector inspector(files);
+  inspect::Inspector inspector(files, passphrases);
   for (const model::FileExpectation& file : expected) {
     const auto layer =
         inspector.layer(files.directory() + "/" + file.name, model::name_of(file.layer.format()));

@@ -27,12 +27,12 @@ struct Before {
 Before remember(const Files& files);
 
 // Every file of the directory against its expectation: that it is there and no other, format,
-// virtual size, backing name and format, the chain that the headers make, each place of its own
-// content, and its metadata (a recount of all references).  `before` tells what a file that may not
-// change was.  Nothing is said about files that a job is using.
+// encryption, virtual size, backing name and format, the chain that the headers make, each place of
+// its own content, and its metadata (a recount of all references).  `before` tells what a file that
+// may not change was.  Nothing is said about files that a job is using.
 std::vector<Divergence> compare_files(const Files& files,
                                       const std::vector<model::FileExpectation>& expected,
-                                      const Before& before);
+                                      const Before& before, const Passphrases& passphrases = {});
 
 // After a power cut: every image is intact but for leaked clusters, and what is read through the
 // chain from `path` down may be there.
@@ -44,7 +44,8 @@ struct FoundDisk {
 };
 std::vector<Divergence> compare_after_cut(const Files& files,
                                           const std::vector<model::FileExpectation>& expected,
-                                          const std::vector<FoundDisk>& disks);
+                                          const std::vector<FoundDisk>& disks,
+                                          const Passphrases& passphrases = {});
 
 // A view read through headers against the view that must be seen; nothing if they agree.
 std::vector<Divergence> compare_views(const inspect::View& actual, const model::View& expected,

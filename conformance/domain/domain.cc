@@ -5,6 +5,7 @@
 #include "conformance/domain/chain.h"
 #include "conformance/domain/errors.h"
 #include "conformance/domain/reply.h"
+#include "sim/base/base64.h"
 
 namespace conformance {
 
@@ -36,6 +37,11 @@ DomainResult<void> Domain::add_disks(const std::vector<DiskDefinition>& definiti
     disk.target = definition.target;
     disk.alias = "virtio-disk" + std::to_string(disks_.size() - 1);
     disk.source = *std::move(top);
+    for (Source* image = disk.source.get(); image != nullptr; image = image->beneath.get())
+      if (const auto it = definition.passphrases.find(image->path);
+          it != definition.passphrases.end())
+        image->passphrase = it->second;
+    passphrases_.insert(definition.passphrases.begin(), definition.passphrases.end());
   }
   // libvirt numbers from the last disk to the first, and what is beneath after all active images.
   next_index_ = 1;
@@ -100,6 +106,17 @@ DomainResult<void> Domain::attach_storage(Source& source) {
   return {};
 }
 
+DomainResult<void> Domain::attach_secret(Source& source) {
+  if (source.secret_there) return {};
+  auto added = execute("object-add", {{"qom-type", "secret"},
+                                      {"id", source.secret()},
+                                      {"data", sim::encode_base64(source.passphrase)},
+                                      {"format", "base64"}});
+  if (!added) return std::unexpected(std::move(added).error());
+  source.secret_there = true;
+  return {};
+}
+
 DomainResult<void> Domain::attach_format(Source& source, const Source* backing, bool read_only) {
   if (source.format_open) return {};
   Json arguments = {{"node-name", source.format_node()},
@@ -109,6 +126,10 @@ DomainResult<void> Domain::attach_format(Source& source, const Source* backing, 
   const bool is_open = backing == nullptr && source.backing == Backing::unknown;
   if (can_have_backing(source.format) && !is_open)
     arguments["backing"] = backing != nullptr ? Json(backing->format_node()) : Json(nullptr);
+  if (!source.passphrase.empty()) {
+    if (auto secret = attach_secret(source); !secret) return secret;
+    arguments["encrypt"] = {{"format", "luks"}, {"key-secret", source.secret()}};
+  }
   auto added = execute("blockdev-add", arguments);
   if (!added) return std::unexpected(std::move(added).error());
   source.format_open = true;
@@ -127,14 +148,16 @@ DomainResult<void> Domain::detach(const Source& source) {
     if (auto gone = execute_ignoring("blockdev-del", {{"node-name", source.format_node()}}); !gone)
       return gone;
   if (source.storage_open)
-    return execute_ignoring("blockdev-del", {{"node-name", source.storage_node()}});
+    if (auto gone = execute_ignoring("blockdev-del", {{"node-name", source.storage_node()}}); !gone)
+      return gone;
+  if (source.secret_there) return execute_ignoring("object-del", {{"id", source.secret()}});
   return {};
 }
 
 DomainResult<void> Domain::detach_chain(Source& top) {
   for (Source* source = &top; source != nullptr; source = source->beneath.get()) {
     if (auto gone = detach(*source); !gone) return gone;
-    source->format_open = source->storage_open = false;
+    source->format_open = source->storage_open = source->secret_there = false;
   }
   return {};
 }

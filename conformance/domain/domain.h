@@ -58,7 +58,8 @@ class Domain final : public DomainApi {
   // Takes over a domain whose client has gone, wherever it was cut off: what has ended meanwhile is
   // finished, what was about to be aborted or pivoted still is, and what had not begun is undone,
   // its file included.  `status` is the last that was kept; a text that is no status is
-  // XML/XML_ERROR.  Old events of the hypervisor are dropped: query-jobs tells.
+  // XML/XML_ERROR.  It holds no passphrases, and none is needed: images that are open stay so.  Old
+  // events of the hypervisor are dropped: query-jobs tells.
   static DomainResult<std::unique_ptr<Domain>> reconnect(
       Hypervisor& hypervisor, Files& files, const std::string& status,
       std::function<void(const std::string&)> keep_status = nullptr, LockManager* locks = nullptr,
@@ -202,11 +203,13 @@ class Domain final : public DomainApi {
   DomainResult<void> execute_ignoring(std::string_view command, const Json& arguments);
   void number(Source& top);
   DomainResult<void> attach_storage(Source& source);
+  // The secret object with the image's passphrase.
+  DomainResult<void> attach_secret(Source& source);
   // `backing` null: opened with "backing": null, where the format can have one; what QEMU finds in
   // the header if nobody knows what lies beneath.
   DomainResult<void> attach_format(Source& source, const Source* backing, bool read_only);
   DomainResult<void> attach_chain(Source& top, bool read_only);
-  // Removes the nodes of this one image, format before storage, ignoring refusals.
+  // Removes the nodes of this one image, format before storage, then its secret, ignoring refusals.
   DomainResult<void> detach(const Source& source);
   // The same for a whole chain, which can then be attached again.
   DomainResult<void> detach_chain(Source& top);
@@ -358,6 +361,7 @@ class Domain final : public DomainApi {
   CopyRecipe recipe_ = CopyRecipe::blockdev;
   bool running_ = false;  // the guest's processors
   std::string name_;
+  Passphrases passphrases_;  // of all disks' definitions; a revert needs them anew
   LockManager* locks_ = nullptr;
   Labels* labels_ = nullptr;
   std::function<void(const std::string&)> keep_status_;

@@ -51,7 +51,7 @@ DomainResult<void> Domain::snapshot_revert(const std::string& name, std::uint32_
   std::vector<DiskDefinition> disks;
   for (const Disk& disk : disks_) {
     const ChainLink& source = snapshot->sources.at(disk.target);
-    disks.push_back({disk.target, source.path, source.format});
+    disks.push_back({disk.target, source.path, source.format, passphrases_});
   }
   if (auto free = check_leases_of(disks); !free) return free;
   if (auto started = restart_(); !started) return std::unexpected(std::move(started).error());

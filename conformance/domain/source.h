@@ -24,9 +24,12 @@ struct Source {
   unsigned index = 0;
   // The format node's name where QEMU made it up, because it opened the image by itself.
   std::string generated_node = {};
-  // Which of its two nodes were added.  QEMU removes those that it opened by itself.
+  // Which of its two nodes were added (QEMU removes those that it opened by itself), and whether
+  // the secret object that the latter uses was.
   bool storage_open = false;
   bool format_open = false;
+  bool secret_there = false;
+  std::string passphrase;  // <encryption format='luks'>; empty: it is not encrypted
   Backing backing = Backing::unknown;
   std::unique_ptr<Source> beneath;  // set exactly when `backing` is known
 
@@ -34,6 +37,7 @@ struct Source {
   std::string format_node() const { return generated_node.empty() ? own_node() : generated_node; }
   // What libvirt calls the format node, and its jobs after it.
   std::string own_node() const { return "libvirt-" + std::to_string(index) + "-format"; }
+  std::string secret() const { return own_node() + "-encryption-secret0"; }
 };
 
 // True of formats that can name a backing file.

@@ -36,6 +36,7 @@ void add_chain(Element& parent, const Source& top) {
     image.set_if("generated-node", source->generated_node);
     set_flag(image, "storage", source->storage_open);
     set_flag(image, "node", source->format_open);
+    set_flag(image, "secret", source->secret_there);  // that it is there, not what it is
     image.set("backing", kBackings[std::to_underlying(source->backing)]);
     parent.add(std::move(image));
   }
@@ -113,6 +114,7 @@ DomainResult<std::unique_ptr<Source>> read_chain_of(const Element& parent) {
     source->generated_node = text_of(image, "generated-node");
     source->storage_open = is_set(image, "storage");
     source->format_open = is_set(image, "node");
+    source->secret_there = is_set(image, "secret");
     Source* const here = source.get();
     (above == nullptr ? top : above->beneath) = std::move(source);
     above = here;

@@ -45,6 +45,7 @@ struct ImageReport {
   int version = 0;                 // qcow2: 2 or 3; raw: 0
   std::string backing_file;        // as the header has it; empty if there is none
   std::string backing_format;      // as the header has it; empty if it does not say
+  bool encrypted = false;          // the data, with LUKS
   std::vector<Run> own;            // covers [0, virtual_size), ascending.  A raw file is data where
                                    // a byte is not zero and zero elsewhere: holes are not told
   CheckResult check;               // raw: always clean

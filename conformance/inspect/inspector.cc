@@ -27,7 +27,8 @@ sim::Result<Layer> read_raw(const Files& files, const std::string& path, std::ui
   return layer;
 }
 
-sim::Result<Layer> read_qcow2(const Files& files, const std::string& path, std::uint64_t size) {
+sim::Result<Layer> read_qcow2(const Files& files, const std::string& path, std::uint64_t size,
+                              const Passphrases& passphrases) {
   TRY(const Qcow2Header header, read_qcow2_header(files, path, size));
   TRY(const Qcow2Tables tables, read_qcow2_tables(files, path, size, header));
   Layer layer;
@@ -37,13 +38,22 @@ sim::Result<Layer> read_qcow2(const Files& files, const std::string& path, std::
   layer.report.version = header.version;
   layer.report.backing_file = header.backing_file;
   layer.report.backing_format = header.backing_format;
-  TRY(layer.content, read_qcow2_content(files, path, header, tables));
+  layer.report.encrypted = header.encrypted;
+  std::optional<SectorKey> key;
+  if (header.encrypted) {
+    const auto passphrase = passphrases.find(path);
+    if (passphrase == passphrases.end())
+      return refuse(path, "it is encrypted, and no passphrase for it is known");
+    TRY(key, unlock_luks(files, path, header.luks_offset, passphrase->second));
+  }
+  const SectorKey* const used = key ? &*key : nullptr;
+  TRY(layer.content, read_qcow2_content(files, path, header, tables, used));
   layer.report.own = kinds_of(layer.content);
   TRY(const Qcow2Snapshots snapshots, read_qcow2_snapshots(files, path, size, header));
   for (const Qcow2Snapshot& snapshot : snapshots.all) {
     Qcow2Header view = header;
     view.size = snapshot.disk_size;
-    TRY(Content content, read_qcow2_content(files, path, view, snapshot.tables));
+    TRY(Content content, read_qcow2_content(files, path, view, snapshot.tables, used));
     layer.snapshots.push_back({snapshot.name, std::move(content)});
   }
   TRY(layer.report.check, recount(files, path, size, header, tables, snapshots));
@@ -238,7 +248,8 @@ sim::Result<const Layer*> Inspector::layer(const std::string& path, std::string_
   if (cached != layers_.end()) return &cached->second;
   if (known != "raw" && known != "qcow2")
     return refuse(path, fmt::format("format '{}' is not supported here", known));
-  TRY(Layer read, known == "raw" ? read_raw(files_, path, *size) : read_qcow2(files_, path, *size));
+  TRY(Layer read, known == "raw" ? read_raw(files_, path, *size)
+                                 : read_qcow2(files_, path, *size, passphrases_));
   return &layers_.emplace(std::pair{path, known}, std::move(read)).first->second;
 }
 

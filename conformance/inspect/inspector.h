@@ -23,6 +23,7 @@
 #include "conformance/inspect/image.h"
 #include "conformance/inspect/snapshot_times.h"
 #include "conformance/target/files.h"
+#include "conformance/target/passphrases.h"
 #include "sim/base/result.h"
 
 namespace conformance::inspect {
@@ -75,7 +76,9 @@ sim::Result<std::uint64_t> digest(const Files& files, const std::string& path,
 
 class Inspector {
  public:
-  explicit Inspector(const Files& files) : files_(files) {}
+  // An encrypted image is read with its passphrase, and refused where none is known.
+  explicit Inspector(const Files& files, Passphrases passphrases = {})
+      : files_(files), passphrases_(std::move(passphrases)) {}
 
   // Reads one file.  `format` is "raw", "qcow2", or empty: by its magic number.  Owned by the
   // Inspector, valid as long as it is.  An Error is one line that names the file and the reason.
@@ -99,6 +102,7 @@ class Inspector {
   sim::Result<std::string> resolve(const std::string& overlay, const std::string& name) const;
 
   const Files& files_;
+  Passphrases passphrases_;
   std::map<std::pair<std::string, std::string>, Layer> layers_;  // by path and format
 };
 

@@ -19,6 +19,8 @@ constexpr std::uint32_t kMostSnapshots = 65536;
 constexpr std::uint32_t kExtensionEnd = 0;
 constexpr std::uint32_t kExtensionBackingFormat = 0xe2792aca;
 constexpr std::uint32_t kExtensionBitmaps = 0x23852875;
+constexpr std::uint32_t kExtensionEncryption = 0x0537be77;
+constexpr std::uint32_t kCryptLuks = 2;
 
 // Incompatible feature bits (version 3).
 constexpr std::uint64_t kIncompatibleDirty = 1U << 0;
@@ -89,6 +91,10 @@ sim::Result<> read_extensions(FirstCluster& first, Qcow2Header& header) {
     TRY(const bool fits, first.reach(at + 8 + length));
     if (!fits) return refuse(first.path, "a header extension runs past the first cluster");
     if (type == kExtensionBackingFormat) header.backing_format = first.text(at + 8, length);
+    if (type == kExtensionEncryption && length == 16) {
+      header.luks_offset = sim::load_be<std::uint64_t>(first.bytes, at + 8);
+      header.luks_length = sim::load_be<std::uint64_t>(first.bytes, at + 16);
+    }
     if (type == kExtensionBitmaps)
       return refuse(first.path, "it has persistent bitmaps, which are not supported here");
     at += 8 + sim::align_up(length, 8);
@@ -159,7 +165,9 @@ sim::Result<Qcow2Header> read_qcow2_header(const Files& files, const std::string
     return refuse(path,
                   fmt::format("clusters of 2^{} bytes are not supported", header.cluster_bits));
   header.size = sim::load_be<std::uint64_t>(bytes, 24);
-  if (sim::load_be<std::uint32_t>(bytes, 32) != 0)
+  const auto crypt_method = sim::load_be<std::uint32_t>(bytes, 32);
+  header.encrypted = crypt_method == kCryptLuks;
+  if (crypt_method != 0 && !header.encrypted)
     return refuse(path, "it is encrypted, which is not supported here");
   header.l1_size = sim::load_be<std::uint32_t>(bytes, 36);
   header.l1_offset = sim::load_be<std::uint64_t>(bytes, 40);
@@ -174,6 +182,9 @@ sim::Result<Qcow2Header> read_qcow2_header(const Files& files, const std::string
   TRY_OK(check_tables(path, file_size, header));
   TRY_OK(read_extensions(first, header));
   TRY_OK(read_backing_name(first, header));
+  if (header.encrypted && (header.luks_offset == 0 || header.luks_length > file_size ||
+                           header.luks_offset > file_size - header.luks_length))
+    return refuse(path, "its LUKS area is missing or beyond the end of the file");
   return header;
 }
 
@@ -265,8 +276,21 @@ sim::Result<Qcow2Snapshots> read_qcow2_snapshots(const Files& files, const std::
   return snapshots;
 }
 
+// The same as append_file() where the data is encrypted.  The numbers of sectors are those of the
+// file (the format's description, "crypt_method").
+static sim::Result<> append_encrypted(Content& content, const Files& files, const std::string& path,
+                                      std::uint64_t offset, std::uint64_t length,
+                                      const SectorKey& key) {
+  std::vector<std::byte> data(length);
+  TRY_OK(files.read(path, offset, data));
+  key.decrypt(offset / SectorKey::kSector, data);
+  append_data(content, data, false);
+  return sim::ok();
+}
+
 sim::Result<Content> read_qcow2_content(const Files& files, const std::string& path,
-                                        const Qcow2Header& header, const Qcow2Tables& tables) {
+                                        const Qcow2Header& header, const Qcow2Tables& tables,
+                                        const SectorKey* key) {
   Content content;
   const std::uint64_t cluster = header.cluster_size();
   const std::uint64_t per_table = cluster / 8;
@@ -294,6 +318,8 @@ sim::Result<Content> read_qcow2_content(const Files& files, const std::string& p
         append_hole(content, length, Kind::zero);
       else if (host == 0)
         append_hole(content, length, Kind::absent);
+      else if (key != nullptr)
+        TRY_OK(append_encrypted(content, files, path, host, length, *key));
       else
         TRY_OK(append_file(content, files, path, host, length, false));
       at += length;

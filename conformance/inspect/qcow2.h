@@ -1,8 +1,8 @@
 // Reading one qcow2 file: header, tables, refcount recount.
 //
 // Versions 2 and 3, clusters of 512 bytes to 2 MiB, refcounts of 1 to 64 bits, standard L2 entries.
-// Refused with a reason: compressed clusters, encryption, extended L2 entries, external data
-// files, persistent bitmaps.
+// Refused with a reason: compressed clusters, legacy encryption (AES), extended L2 entries,
+// external data files, persistent bitmaps.
 
 #pragma once
 
@@ -12,6 +12,7 @@
 
 #include "conformance/inspect/content.h"
 #include "conformance/inspect/image.h"
+#include "conformance/inspect/luks.h"
 #include "conformance/target/files.h"
 #include "sim/base/result.h"
 
@@ -32,6 +33,10 @@ struct Qcow2Header {
   std::uint32_t header_length = 0;
   std::string backing_file;
   std::string backing_format;
+  // The data is encrypted: where the LUKS area lies and how long it is.
+  bool encrypted = false;
+  std::uint64_t luks_offset = 0;
+  std::uint64_t luks_length = 0;
 
   std::uint64_t cluster_size() const { return std::uint64_t{1} << cluster_bits; }
 };
@@ -69,9 +74,10 @@ sim::Result<Qcow2Snapshots> read_qcow2_snapshots(const Files& files, const std::
                                                  std::uint64_t file_size,
                                                  const Qcow2Header& header);
 
-// What the guest's disk holds in this file.
+// What the guest's disk holds in this file; `key` is null where it is not encrypted.
 sim::Result<Content> read_qcow2_content(const Files& files, const std::string& path,
-                                        const Qcow2Header& header, const Qcow2Tables& tables);
+                                        const Qcow2Header& header, const Qcow2Tables& tables,
+                                        const SectorKey* key = nullptr);
 
 // Counts every reference to every cluster anew and compares.
 sim::Result<CheckResult> recount(const Files& files, const std::string& path,

@@ -34,6 +34,7 @@ class Recount {
     count_guest_data(header_.l1_offset, header_.l1_size, tables_);
     for (const Qcow2Snapshot& snapshot : snapshots_.all)
       count_guest_data(snapshot.l1_offset, snapshot.l1_size, snapshot.tables);
+    if (header_.encrypted) count(header_.luks_offset, header_.luks_length, "the LUKS area");
     count(header_.snapshots_offset, snapshots_.table_length, "the snapshot table");
     count(header_.refcount_table_offset, header_.refcount_table_clusters * cluster_,
           "the refcount table");

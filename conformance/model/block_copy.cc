@@ -76,7 +76,8 @@ void DomainModel::add_image(const ImageSpec& spec) {
             .backing_format = {},
             .host_length = spec.host_length,
             .unchanged = true,
-            .may_leak = false};
+            .may_leak = false,
+            .encrypted = spec.encrypted};
   if (!spec.backing.empty()) {
     CHECK(files_.contains(spec.backing), "the backing image must be added first");
     file.backing_string = spec.backing_string.empty() ? path(spec.backing) : spec.backing_string;

@@ -177,6 +177,7 @@ struct ImageSpec {
   std::string backing = {};         // name of an image added before, or empty
   std::string backing_string = {};  // what the header says; default: the absolute path
   std::optional<std::uint64_t> host_length = {};  // qcow2: the file's length, if known
+  bool encrypted = false;                         // the data, within qcow2
 };
 
 // What must be true of one file.
@@ -194,6 +195,7 @@ struct FileExpectation {
   // What the layer was in each internal snapshot of the file, by name.
   std::map<std::string, Layer> snapshots = {};
   bool dangles = false;  // a header of the chain names a file that is gone: it cannot be opened
+  bool encrypted = false;
 };
 
 struct ExpectedEvent {
@@ -325,6 +327,7 @@ class DomainModel {
     bool unchanged = true;
     bool may_leak = false;
     std::map<std::string, Layer> snapshots = {};
+    bool encrypted = false;  // what QEMU makes anew never is
   };
   struct Link {
     std::string file;

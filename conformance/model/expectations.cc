@@ -125,7 +125,8 @@ std::vector<FileExpectation> DomainModel::files() const {
                      .backing_format = file.backing_format,
                      .cold_chain = header_chain(name),
                      .snapshots = file.snapshots,
-                     .dangles = dangles(name)});
+                     .dangles = dangles(name),
+                     .encrypted = file.encrypted});
   }
   return files;
 }

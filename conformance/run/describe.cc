@@ -21,6 +21,7 @@ void describe(const Scenario& scenario, const HostLength& host_length, model::Do
     spec.backing = file_of(image.backing);
     spec.backing_string = image.backing_name;
     spec.host_length = host_length(image.file);
+    spec.encrypted = !image.passphrase.empty();
     model.add_image(spec);
     for (const Write& write : image.writes) {
       if (write.kind == Write::Kind::data)

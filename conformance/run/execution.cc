@@ -41,7 +41,8 @@ class Execution {
         options_(options),
         directory_(session.files().directory()),
         hypervisor_(session.hypervisor(), result_.transcript),
-        model_(directory_, scenario.dialect == Dialect::as_proposed) {}
+        model_(directory_, scenario.dialect == Dialect::as_proposed),
+        passphrases_(passphrases_of(scenario, directory_)) {}
 
   Executed run() {
     if (prepare()) {
@@ -79,7 +80,8 @@ class Execution {
     for (const Disk& disk : scenario_.disks) {
       const Image& image = *std::ranges::find(scenario_.images, disk.source, &Image::name);
       definition.disks.push_back({disk.target, directory_ + "/" + image.file,
-                                  image.format == Image::Format::raw ? "raw" : "qcow2"});
+                                  image.format == Image::Format::raw ? "raw" : "qcow2",
+                                  passphrases_});
     }
     if (scenario_.leases) {
       leases_.emplace(*scenario_.leases, hypervisor_, session_.files());
@@ -360,7 +362,7 @@ class Execution {
       disks.push_back({disk.target, chain.links.front().path, chain.links.front().format,
                        durable_.at(disk.target).may()});
     }
-    add(check::compare_after_cut(session_.files(), model_.files(), disks));
+    add(check::compare_after_cut(session_.files(), model_.files(), disks, passphrases_));
   }
 
   void perform(const WaitStep& step) {
@@ -487,7 +489,7 @@ class Execution {
     if (leases_)
       for (const Disk& disk : scenario_.disks) add(leases_->compare(disk.target, model_));
     add(check::compare_events(events_, model_.events()));
-    add(check::compare_files(session_.files(), model_.files(), before_));
+    add(check::compare_files(session_.files(), model_.files(), before_, passphrases_));
   }
 
   void check_snapshots(const CheckStep* stated) {
@@ -534,7 +536,7 @@ class Execution {
   std::string first_wrong_byte(const std::string& disk) {
     const auto chain = domain_->chain(disk);
     if (!chain || chain->links.empty()) return "its chain is not known";
-    inspect::Inspector inspector(session_.files());
+    inspect::Inspector inspector(session_.files(), passphrases_);
     const auto view = inspector.view(chain->links.front().path, chain->links.front().format);
     if (!view) return view.error().desc;
     const auto found = check::compare_views(*view, model_.guest_view(disk), "disk " + disk);
@@ -589,6 +591,7 @@ class Execution {
   Executed result_;
   RecordingHypervisor hypervisor_;
   model::DomainModel model_;
+  Passphrases passphrases_;
   std::optional<WatchedLeases> leases_;            // nothing: no lock manager
   std::map<std::string, model::Durable> durable_;  // by disk
   unsigned faults_to_come_ = 0;                    // injected and not met yet, as far as is known
@@ -627,6 +630,13 @@ Executed execute(const Scenario& scenario, Target& target, const ExecutionOption
   if (scenario.recipe == CopyRecipe::drive && !target.knows_one_recipe().empty()) {
     Executed skipped;
     skipped.skipped = target.knows_one_recipe();
+    return skipped;
+  }
+  const bool is_encrypted = std::ranges::any_of(
+      scenario.images, [](const Image& image) { return !image.passphrase.empty(); });
+  if (is_encrypted && !target.has_no_secrets().empty()) {
+    Executed skipped;
+    skipped.skipped = target.has_no_secrets();
     return skipped;
   }
   SessionOptions how = options.session;

@@ -10,9 +10,11 @@
 
 #include "conformance/run/sim_target.h"
 #include "sim/block/graph.h"
+#include "sim/crypto/luks_keys.h"
 #include "sim/driver/open.h"
 #include "sim/qcow2/create.h"
 #include "sim/storage/file.h"
+#include "sim/world/rng.h"
 
 namespace conformance {
 
@@ -35,6 +37,13 @@ const char* format_name(const Image& image) {
   return image.format == Image::Format::raw ? "raw" : "qcow2";
 }
 
+// Every image has keys of its own, and the same ones each time.
+std::uint64_t seed_of(const Image& image) {
+  std::uint64_t seed = 0;
+  for (const char c : image.name) seed = seed * 0x100000001b3U + static_cast<unsigned char>(c);
+  return seed;
+}
+
 Task<Result<>> create_image(const Scenario& scenario, const Image& image,
                             sim::storage::FileSystem& files, const std::string& directory) {
   CO_TRY(const auto file, files.create(path_of(directory, image)));
@@ -48,6 +57,15 @@ Task<Result<>> create_image(const Scenario& scenario, const Image& image,
                            : image.backing_name.empty() ? path_of(directory, *backing)
                                                         : image.backing_name;
     options.backing_format = format_name(*backing);
+  }
+  sim::Rng chance(seed_of(image));
+  if (!image.passphrase.empty()) {
+    options.encrypt.format = sim::qcow2::EncryptOptions::Format::luks;
+    options.encrypt.passphrase = image.passphrase;
+    options.encrypt.iterations = sim::crypto::luks::kIterationsMin;  // nobody has to be kept out
+    options.encrypt.random = [&chance](sim::MutableBytes bytes) {
+      for (std::byte& byte : bytes) byte = static_cast<std::byte>(chance.next());
+    };
   }
   co_return co_await sim::qcow2::create(*file, std::move(options));
 }
@@ -66,16 +84,29 @@ Task<Result<>> apply(sim::block::Node& node, const std::vector<Write>& writes) {
   co_return sim::ok();
 }
 
-Task<Result<>> fill_image(const Scenario& scenario, const Image& image, sim::block::Graph& graph,
-                          const std::string& directory) {
+// What opens an image with all that is beneath it; puts the secrets for that into the graph.
+Json options_of(const Scenario& scenario, const Image& image, sim::block::Graph& graph,
+                const std::string& directory) {
   Json options = {
       {"driver", format_name(image)},
-      {"node-name", "image"},
       {"discard", "unmap"},
       {"file",
        {{"driver", "file"}, {"filename", path_of(directory, image)}, {"discard", "unmap"}}}};
-  if (image.format == Image::Format::qcow2 && find_image(scenario, image.backing) == nullptr)
-    options["backing"] = nullptr;
+  if (image.format == Image::Format::raw) return options;
+  const Image* const backing = find_image(scenario, image.backing);
+  options["backing"] =
+      backing == nullptr ? Json() : options_of(scenario, *backing, graph, directory);
+  if (!image.passphrase.empty()) {
+    options["encrypt"] = {{"format", "luks"}, {"key-secret", image.name}};
+    graph.secrets[image.name] = image.passphrase;
+  }
+  return options;
+}
+
+Task<Result<>> fill_image(const Scenario& scenario, const Image& image, sim::block::Graph& graph,
+                          const std::string& directory) {
+  Json options = options_of(scenario, image, graph, directory);
+  options["node-name"] = "image";
   CO_TRY(sim::block::NodePtr node,
          co_await sim::driver::open_node(graph, std::move(options), true));
   Result<> done = co_await apply(*node, image.writes);
@@ -96,6 +127,13 @@ Task<Result<>> make_all(const Scenario& scenario, sim::block::Graph& graph,
 }
 
 }  // namespace
+
+Passphrases passphrases_of(const Scenario& scenario, const std::string& directory) {
+  Passphrases passphrases;
+  for (const Image& image : scenario.images)
+    if (!image.passphrase.empty()) passphrases[path_of(directory, image)] = image.passphrase;
+  return passphrases;
+}
 
 Result<> make_images(const Scenario& scenario, sim::storage::FileSystem& files,
                      const std::string& directory) {

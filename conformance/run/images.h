@@ -10,6 +10,9 @@
 
 namespace conformance {
 
+// What opens the scenario's encrypted images.
+Passphrases passphrases_of(const Scenario& scenario, const std::string& directory);
+
 // Writes every image of the scenario into `directory` of `files`: created as QEMU creates them,
 // then filled through their own chain.  Headers name backing files by absolute path, with format;
 // those of a transcript scenario without a directory, as its files are compared between sessions.

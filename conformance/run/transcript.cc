@@ -193,7 +193,8 @@ class Recorder {
         result_.files[name] = digest_of(files, path);
         continue;
       }
-      result_.files[name] = sim::replace_all(content_of(files, path), directory_, "${dir}");
+      result_.files[name] = sim::replace_all(
+          content_of(files, path, passphrases_of(scenario_, directory_)), directory_, "${dir}");
     }
   }
 
@@ -208,8 +209,9 @@ class Recorder {
   }
 
   // What a guest would read of this layer alone, run by run, and what the header says.
-  static std::string content_of(const Files& files, const std::string& path) {
-    inspect::Inspector inspector(files);
+  static std::string content_of(const Files& files, const std::string& path,
+                                const Passphrases& passphrases) {
+    inspect::Inspector inspector(files, passphrases);
     const auto layer = inspector.layer(path, "");
     if (!layer) return layer.error().desc;
     const inspect::ImageReport& report = (*layer)->report;

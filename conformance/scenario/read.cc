@@ -143,6 +143,13 @@ Image read_image(const std::string& name, const Object& object) {
       object.error().report(object.place("cluster_size"), "no cluster size for a raw image");
     image.cluster_size = object.size("cluster_size");
   }
+  if (object.has("encryption")) {
+    const Object encryption(object["encryption"], object.place("encryption"), object.error());
+    encryption.only({"passphrase"});
+    image.passphrase = encryption.text("passphrase");
+    if (image.passphrase.empty() || image.format == Image::Format::raw)
+      object.error().report(object.place("encryption"), "a passphrase for a qcow2 image");
+  }
   if (object.has("backing")) image.backing = object.text("backing");
   if (object.has("backing_name")) image.backing_name = object.text("backing_name");
   const Json& writes = object["writes"];

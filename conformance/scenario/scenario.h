@@ -38,6 +38,7 @@ struct Image {
   std::uint64_t cluster_size = 65536;  // qcow2 only
   std::string backing;                 // name of another image, or empty
   std::string backing_name = {};       // how the header names it; empty: by its absolute path
+  std::string passphrase = {};         // qcow2 only: its data is encrypted (LUKS); empty: it is not
   std::vector<Write> writes;           // in order, made through the image's own chain
   friend bool operator==(const Image&, const Image&) = default;
 };

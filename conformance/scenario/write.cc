@@ -44,6 +44,7 @@ Ordered image_json(const Image& image) {
     json["cluster_size"] = sim::format_size(image.cluster_size);
   if (!image.backing.empty()) json["backing"] = image.backing;
   if (!image.backing_name.empty()) json["backing_name"] = image.backing_name;
+  if (!image.passphrase.empty()) json["encryption"]["passphrase"] = image.passphrase;
   for (const Write& write : image.writes) json["writes"].push_back(write_json(write));
   return json;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "conformance/target/domain_error.h"
+#include "conformance/target/passphrases.h"
 
 namespace conformance {
 
@@ -120,6 +121,8 @@ struct DiskDefinition {
   std::string target;  // "vda"
   std::string path;    // of the active image, absolute
   std::string format;  // <driver type>: "qcow2", "raw"
+  // <encryption format='luks'> of the images of its chain.
+  Passphrases passphrases = {};
 };
 struct DomainDefinition {
   std::vector<DiskDefinition> disks;

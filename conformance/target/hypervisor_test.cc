@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <deque>
 #include <string>
 #include <utility>
@@ -159,6 +160,29 @@ TEST(Transcript, WritesCallsLikeCalls) {
   EXPECT_EQ(to_line({.kind = Kind::call, .name = "chain", .content = nullptr}), "## chain()");
   EXPECT_EQ(to_line({.kind = Kind::result, .name = {}, .content = "ok"}), R"(== "ok")");
   EXPECT_EQ(to_line({.kind = Kind::note, .name = {}, .content = "step 3"}), ".. step 3");
+}
+
+// Of all that passes through, the data of secrets is not written down; it is sent as it is.
+TEST(Recording, HidesSecrets) {
+  Scripted hypervisor({Json(), Json(), Json(), Json()});
+  Transcript transcript;
+  RecordingHypervisor recording(hypervisor, transcript);
+  const std::array<std::pair<const char*, Json>, 4> commands = {{
+      {"object-add", {{"qom-type", "secret"}, {"id", "s"}, {"data", "sesame"}}},
+      {"object-add",
+       {{"qom-type", "secret"}, {"id", "s"}, {"props", {{"data", "sesame"}, {"format", "raw"}}}}},
+      {"human-monitor-command", {{"command-line", "object_add secret,id=s,data=sesame"}}},
+      {"human-monitor-command", {{"command-line", "info jobs"}}},
+  }};
+  for (const auto& [command, arguments] : commands)
+    EXPECT_TRUE(recording.execute(command, arguments).has_value());
+  std::string text;
+  for (const TranscriptEntry& entry : transcript) text += to_line(entry) + "\n";
+  EXPECT_FALSE(text.contains("sesame")) << text;
+  EXPECT_TRUE(text.contains(R"_("data":"(hidden)","id":"s")_")) << text;
+  EXPECT_TRUE(text.contains("info jobs"));
+  for (std::size_t i = 0; i < commands.size(); ++i)
+    EXPECT_EQ(hypervisor.asked[i].second, commands[i].second);
 }
 
 }  // namespace

@@ -97,6 +97,8 @@ class Target {
   virtual std::string has_no_lock_manager() const { return {}; }
   // Why scenarios with the recipe `drive` cannot run on it; empty: they can.
   virtual std::string knows_one_recipe() const { return {}; }
+  // Why scenarios with encrypted images cannot run on it; empty: they can.
+  virtual std::string has_no_secrets() const { return {}; }
   // Not to be called from two threads at once for one Target; runners hold one per thread.
   [[nodiscard]] virtual Outcome<std::unique_ptr<Session>> open(const SessionOptions& options) = 0;
 };

@@ -60,9 +60,26 @@ std::string to_line(const TranscriptEntry& entry) {
   return entry.content.is_null() ? line : line + " " + compact(entry.content);
 }
 
+Json without_secrets(std::string_view command, const Json& arguments) {
+  constexpr const char* kHidden = "(hidden)";
+  Json shown = arguments;
+  if (!shown.is_object()) return shown;
+  if (command == "object-add") {
+    if (shown.contains("data")) shown["data"] = kHidden;
+    // Up to 5.2 the properties may stand in an object of their own.
+    if (shown.contains("props")) shown["props"] = without_secrets(command, shown["props"]);
+  }
+  if (const auto line = shown.find("command-line");
+      command == "human-monitor-command" && line != shown.end() && line->is_string() &&
+      line->get_ref<const std::string&>().starts_with("object_add"))
+    *line = std::string("object_add ") + kHidden;
+  return shown;
+}
+
 Outcome<Json> RecordingHypervisor::execute(std::string_view command, const Json& arguments) {
-  transcript_.push_back(
-      {.kind = TranscriptEntry::Kind::command, .name = std::string(command), .content = arguments});
+  transcript_.push_back({.kind = TranscriptEntry::Kind::command,
+                         .name = std::string(command),
+                         .content = without_secrets(command, arguments)});
   auto reply = next_.execute(command, arguments);
   if (reply)
     transcript_.push_back(

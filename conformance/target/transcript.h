@@ -21,7 +21,11 @@ std::string to_line(const TranscriptEntry& entry);
 
 using Transcript = std::vector<TranscriptEntry>;
 
-// A Hypervisor that writes down what passes through it.
+// The arguments of a QMP command as they may be written down: the data of secret objects (QMP and
+// HMP) is hidden.
+Json without_secrets(std::string_view command, const Json& arguments);
+
+// A Hypervisor that writes down what passes through it, but for secrets.
 class RecordingHypervisor final : public Hypervisor {
  public:
   RecordingHypervisor(Hypervisor& next, Transcript& transcript)

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/base/base64.h"
 #include "sim/base/text.h"
 #include "sim/block/throttle.h"
 #include "sim/command/context.h"
@@ -64,9 +65,13 @@ Result<> add_secret(Context& context, const std::string& id, const Json& argumen
     if (arguments.contains(name))
       return generic(
           fmt::format("understudy: property '{}' of 'secret' is not in this version", name));
-  if (arguments.value("format", "raw") != "raw")
-    return generic("understudy: property 'format' of 'secret' is not in this version");
-  context.graph.secrets.emplace(id, arguments["data"].get<std::string>());
+  std::string secret = arguments["data"].get<std::string>();
+  if (arguments.value("format", "raw") == "base64") {
+    auto decoded = decode_base64(secret);
+    if (!decoded) return generic("Base64 data contains invalid characters");
+    secret = *std::move(decoded);
+  }
+  context.graph.secrets.emplace(id, std::move(secret));
   return ok();
 }
 

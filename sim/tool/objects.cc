@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "sim/base/base64.h"
 #include "sim/base/size.h"
 #include "sim/tool/invocation.h"
 
@@ -14,27 +15,6 @@ namespace {
 constexpr std::uint64_t kSecretMax = 1 << 20;  // bytes of a secret's file
 
 Error bad_value(std::string text) { return {ErrorClass::generic, std::move(text), EINVAL}; }
-
-// RFC 4648, with padding, white space ignored as GLib does.
-std::optional<std::string> decode_base64(std::string_view text) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes;
-  std::uint32_t bits = 0;
-  std::size_t digits = 0, padding = 0;
-  for (const char c : text) {
-    if (c == '\n' || c == '\r' || c == ' ' || c == '\t') continue;
-    const std::size_t digit = c == '=' ? 0 : kDigits.find(c);
-    if (digit == std::string_view::npos || (padding > 0 && c != '=')) return std::nullopt;
-    padding += c == '=' ? 1 : 0;
-    bits = bits << 6 | static_cast<std::uint32_t>(digit);
-    if (++digits % 4 != 0) continue;
-    for (const int shift : {16, 8, 0}) bytes += static_cast<char>(bits >> shift & 0xff);
-  }
-  if (digits % 4 != 0 || padding > 2) return std::nullopt;
-  bytes.resize(bytes.size() - padding);
-  return bytes;
-}
 
 }  // namespace
 
