@@ -77,54 +77,62 @@ struct Flow {
   CopyRecipe recipe = CopyRecipe::blockdev;
 };
 
-std::vector<Flow> flows() {
-  const auto copy = [](std::uint32_t flags, const char* file, std::uint32_t end) {
-    return [=](Domain& domain, const std::string& directory) {
-      return domain.block_rebase("vda", directory + "/" + file, 0, kRebaseCopy | flags) &&
-             wait_for(domain, "READY") && domain.block_job_abort("vda", end);
-    };
+using Run = std::function<bool(Domain&, const std::string& directory)>;
+
+Run copied(std::uint32_t flags, const char* file, std::uint32_t end) {
+  return [=](Domain& domain, const std::string& directory) {
+    return domain.block_rebase("vda", directory + "/" + file, 0, kRebaseCopy | flags) &&
+           wait_for(domain, "READY") && domain.block_job_abort("vda", end);
   };
-  const auto active = [](std::uint32_t flags, std::uint32_t end) {
-    return [=](Domain& domain, const std::string&) {
-      return domain.block_commit("vda", std::nullopt, std::nullopt, 0, kCommitActive | flags) &&
-             wait_for(domain, "READY") && domain.block_job_abort("vda", end);
-    };
+}
+
+Run active_commit(std::uint32_t flags, std::uint32_t end) {
+  return [=](Domain& domain, const std::string&) {
+    return domain.block_commit("vda", std::nullopt, std::nullopt, 0, kCommitActive | flags) &&
+           wait_for(domain, "READY") && domain.block_job_abort("vda", end);
   };
-  const auto commit = [](std::uint32_t flags) {
-    return [=](Domain& domain, const std::string& directory) {
-      return domain.block_commit("vda", std::nullopt, directory + "/snap1", 0, flags) &&
-             wait_for(domain, "COMPLETED");
-    };
+}
+
+Run committed(std::uint32_t flags) {
+  return [=](Domain& domain, const std::string& directory) {
+    return domain.block_commit("vda", std::nullopt, directory + "/snap1", 0, flags) &&
+           wait_for(domain, "COMPLETED");
   };
-  const auto by_document = [](std::uint32_t flags, const char* file, std::uint32_t end) {
-    return [=](Domain& domain, const std::string& directory) {
-      return domain.block_copy(
-                 "vda",
-                 "<disk type='file'><driver type='qcow2'/><source file='" + directory + "/" + file +
-                     "'/><backingStore type='file'><format type='qcow2'/>"
-                     "<source file='" +
-                     directory +
-                     "/snap1'/><backingStore type='file'><format type='qcow2'/>"
-                     "<source file='" +
-                     directory + "/base'/><backingStore/></backingStore></backingStore></disk>",
-                 {}, kCopyShallow | flags) &&
-             wait_for(domain, "READY") && domain.block_job_abort("vda", end);
-    };
+}
+
+Run by_document(std::uint32_t flags, const char* file, std::uint32_t end) {
+  return [=](Domain& domain, const std::string& directory) {
+    return domain.block_copy(
+               "vda",
+               "<disk type='file'><driver type='qcow2'/><source file='" + directory + "/" + file +
+                   "'/><backingStore type='file'><format type='qcow2'/>"
+                   "<source file='" +
+                   directory +
+                   "/snap1'/><backingStore type='file'><format type='qcow2'/>"
+                   "<source file='" +
+                   directory + "/base'/><backingStore/></backingStore></backingStore></disk>",
+               {}, kCopyShallow | flags) &&
+           wait_for(domain, "READY") && domain.block_job_abort("vda", end);
   };
-  const auto create = [](Domain& domain, const char* name, std::uint32_t flags) {
-    return domain
-        .snapshot_create_xml(
-            "<domainsnapshot><name>" + std::string(name) + "</name></domainsnapshot>", flags)
-        .has_value();
+}
+
+bool create(Domain& domain, const char* name, std::uint32_t flags) {
+  return domain
+      .snapshot_create_xml(
+          "<domainsnapshot><name>" + std::string(name) + "</name></domainsnapshot>", flags)
+      .has_value();
+}
+
+// Snapshots s1 to s3, and one of them deleted.
+Run snapshots(std::uint32_t flags, const char* deleted) {
+  return [=](Domain& domain, const std::string&) {
+    return create(domain, "s1", flags) && create(domain, "s2", flags) &&
+           create(domain, "s3", flags) &&
+           (deleted == nullptr || domain.snapshot_delete(deleted, 0));
   };
-  // Snapshots s1 to s3, and one of them deleted.
-  const auto snapshots = [create](std::uint32_t flags, const char* deleted) {
-    return [=](Domain& domain, const std::string&) {
-      return create(domain, "s1", flags) && create(domain, "s2", flags) &&
-             create(domain, "s3", flags) &&
-             (deleted == nullptr || domain.snapshot_delete(deleted, 0));
-    };
-  };
+}
+
+std::vector<Flow> snapshot_flows() {
   return {
       {"snapshots", snapshots(kSnapshotDiskOnly, nullptr)},
       {"snapshots, first deleted", snapshots(kSnapshotDiskOnly, "s1")},
@@ -140,20 +148,25 @@ std::vector<Flow> flows() {
                  kSnapshotDiskOnly | kSnapshotReuseExt)
              .has_value();
        }},
-      {"drive full copy, pivot", copy(0, "copy", kAbortPivot), Dialect::as_libvirt,
+  };
+}
+
+std::vector<Flow> drive_flows() {
+  return {
+      {"drive full copy, pivot", copied(0, "copy", kAbortPivot), Dialect::as_libvirt,
        CopyRecipe::drive},
-      {"drive shallow copy, pivot", copy(kRebaseShallow, "copy", kAbortPivot), Dialect::as_libvirt,
+      {"drive shallow copy, pivot", copied(kRebaseShallow, "copy", kAbortPivot),
+       Dialect::as_libvirt, CopyRecipe::drive},
+      {"drive raw copy, pivot", copied(kRebaseCopyRaw, "copy", kAbortPivot), Dialect::as_libvirt,
        CopyRecipe::drive},
-      {"drive raw copy, pivot", copy(kRebaseCopyRaw, "copy", kAbortPivot), Dialect::as_libvirt,
-       CopyRecipe::drive},
-      {"drive reused copy over a chain, pivot", copy(kRebaseReuseExt, "over", kAbortPivot),
+      {"drive reused copy over a chain, pivot", copied(kRebaseReuseExt, "over", kAbortPivot),
        Dialect::as_libvirt, CopyRecipe::drive},
       {"drive reused shallow copy, pivot",
-       copy(kRebaseReuseExt | kRebaseShallow, "over", kAbortPivot), Dialect::as_libvirt,
+       copied(kRebaseReuseExt | kRebaseShallow, "over", kAbortPivot), Dialect::as_libvirt,
        CopyRecipe::drive},
-      {"drive shallow copy, abort", copy(kRebaseShallow, "copy", 0), Dialect::as_libvirt,
+      {"drive shallow copy, abort", copied(kRebaseShallow, "copy", 0), Dialect::as_libvirt,
        CopyRecipe::drive},
-      {"drive reused shallow copy, abort", copy(kRebaseReuseExt | kRebaseShallow, "over", 0),
+      {"drive reused shallow copy, abort", copied(kRebaseReuseExt | kRebaseShallow, "over", 0),
        Dialect::as_libvirt, CopyRecipe::drive},
       {"a drive copy, then a commit",
        [](Domain& domain, const std::string& directory) {
@@ -164,21 +177,39 @@ std::vector<Flow> flows() {
                 wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot);
        },
        Dialect::as_libvirt, CopyRecipe::drive},
+  };
+}
+
+std::vector<Flow> copy_flows() {
+  return {
       {"shallow copy over a chain of its own, pivot", by_document(0, "copy", kAbortPivot)},
       {"shallow copy over a chain of its own, abort", by_document(0, "copy", 0)},
       {"reused copy over a chain of its own, pivot",
        by_document(kCopyReuseExt, "over", kAbortPivot)},
-      {"full copy, pivot", copy(0, "copy", kAbortPivot)},
-      {"shallow copy, pivot", copy(kRebaseShallow, "copy", kAbortPivot)},
-      {"raw copy, pivot", copy(kRebaseCopyRaw, "copy", kAbortPivot)},
-      {"reused copy, pivot", copy(kRebaseReuseExt, "bare", kAbortPivot)},
-      {"reused shallow copy, pivot", copy(kRebaseReuseExt | kRebaseShallow, "over", kAbortPivot)},
-      {"full copy, abort", copy(0, "copy", 0)},
-      {"active commit, pivot", active(0, kAbortPivot)},
-      {"active commit, delete, pivot", active(kCommitDelete, kAbortPivot)},
-      {"active commit, shallow, abort", active(kCommitShallow, 0)},
-      {"commit", commit(0)},
-      {"commit, delete", commit(kCommitDelete)},
+      {"full copy, pivot", copied(0, "copy", kAbortPivot)},
+      {"shallow copy, pivot", copied(kRebaseShallow, "copy", kAbortPivot)},
+      {"raw copy, pivot", copied(kRebaseCopyRaw, "copy", kAbortPivot)},
+      {"reused copy, pivot", copied(kRebaseReuseExt, "bare", kAbortPivot)},
+      {"reused shallow copy, pivot", copied(kRebaseReuseExt | kRebaseShallow, "over", kAbortPivot)},
+      {"full copy, abort", copied(0, "copy", 0)},
+      {"reused shallow copy, abort", copied(kRebaseReuseExt | kRebaseShallow, "over", 0)},
+      {"a copy, then a commit",
+       [](Domain& domain, const std::string& directory) {
+         return domain.block_rebase("vda", directory + "/copy", 0, kRebaseCopy | kRebaseShallow) &&
+                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot) &&
+                domain.block_commit("vda", std::nullopt, std::nullopt, 0, kCommitActive) &&
+                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot);
+       }},
+  };
+}
+
+std::vector<Flow> merge_flows() {
+  return {
+      {"active commit, pivot", active_commit(0, kAbortPivot)},
+      {"active commit, delete, pivot", active_commit(kCommitDelete, kAbortPivot)},
+      {"active commit, shallow, abort", active_commit(kCommitShallow, 0)},
+      {"commit", committed(0)},
+      {"commit, delete", committed(kCommitDelete)},
       {"pull",
        [](Domain& domain, const std::string&) {
          return domain.block_pull("vda", 0, 0) && wait_for(domain, "COMPLETED");
@@ -206,15 +237,14 @@ std::vector<Flow> flows() {
                                     kCommitDelete | kCommitBandwidthBytes) &&
                 domain.block_job_abort("vda", 0);
        }},
-      {"reused shallow copy, abort", copy(kRebaseReuseExt | kRebaseShallow, "over", 0)},
-      {"a copy, then a commit",
-       [](Domain& domain, const std::string& directory) {
-         return domain.block_rebase("vda", directory + "/copy", 0, kRebaseCopy | kRebaseShallow) &&
-                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot) &&
-                domain.block_commit("vda", std::nullopt, std::nullopt, 0, kCommitActive) &&
-                wait_for(domain, "READY") && domain.block_job_abort("vda", kAbortPivot);
-       }},
   };
+}
+
+std::vector<Flow> flows() {
+  std::vector<Flow> all;
+  for (auto* some : {snapshot_flows, drive_flows, copy_flows, merge_flows})
+    for (Flow& flow : some()) all.push_back(std::move(flow));
+  return all;
 }
 
 const Scenario& images() {
