@@ -153,6 +153,26 @@ DomainResult<Snapshot> read_snapshot(const Element& element) {
   return snapshot;
 }
 
+// `making`: the one that was being made.
+DomainResult<void> read_snapshots(const Element& status, SnapshotTree& tree,
+                                  std::optional<Snapshot>& making) {
+  for (const Element& element : status.children) {
+    if (element.name != "snapshot" && element.name != "new-snapshot") continue;
+    auto snapshot = read_snapshot(element);
+    if (!snapshot) return std::unexpected(std::move(snapshot).error());
+    if (tree.find(snapshot->name) != nullptr ||
+        (!snapshot->parent.empty() && tree.find(snapshot->parent) == nullptr))
+      return malformed("snapshot " + snapshot->name + " twice or without its parent");
+    if (element.name == "new-snapshot") {
+      making = *std::move(snapshot);
+      continue;
+    }
+    if (is_set(element, "current")) tree.set_current(snapshot->name);
+    tree.append(*std::move(snapshot));
+  }
+  return {};
+}
+
 Source* of_index(Source& top, unsigned index) {
   for (Source* source = &top; source != nullptr; source = source->beneath.get())
     if (source->index == index) return source;
@@ -219,20 +239,7 @@ DomainResult<void> Domain::read_status(const std::string& text) {
   if (text_of(*status, "recipe") == "drive") recipe_ = CopyRecipe::drive;
   running_ = is_set(*status, "running");
   name_ = text_of(*status, "name");
-  for (const Element& element : status->children) {
-    if (element.name != "snapshot" && element.name != "new-snapshot") continue;
-    auto snapshot = read_snapshot(element);
-    if (!snapshot) return std::unexpected(std::move(snapshot).error());
-    if (snapshots_.find(snapshot->name) != nullptr ||
-        (!snapshot->parent.empty() && snapshots_.find(snapshot->parent) == nullptr))
-      return malformed("snapshot " + snapshot->name + " twice or without its parent");
-    if (element.name == "new-snapshot") {
-      making_ = *std::move(snapshot);
-      continue;
-    }
-    if (is_set(element, "current")) snapshots_.set_current(snapshot->name);
-    snapshots_.append(*std::move(snapshot));
-  }
+  if (auto read = read_snapshots(*status, snapshots_, making_); !read) return read;
   for (const Element& element : status->children) {
     if (element.name != "disk") continue;
     Disk& disk = disks_.emplace_back();
