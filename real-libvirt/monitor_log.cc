@@ -16,13 +16,13 @@ using sim::Json;
 using Kind = TranscriptEntry::Kind;
 
 std::optional<TranscriptEntry> MonitorLog::take() {
-  if (messages_.empty()) read();
-  while (!messages_.empty()) {
+  while (true) {
+    if (messages_.empty()) read();
+    if (messages_.empty()) return std::nullopt;
     Message message = std::move(messages_.front());
     messages_.pop_front();
     if (message.id.empty() || !ignored_.contains(message.id)) return std::move(message.entry);
   }
-  return std::nullopt;
 }
 
 void MonitorLog::clear() {

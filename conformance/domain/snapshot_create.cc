@@ -136,7 +136,7 @@ DomainResult<Snapshot> Domain::plan_snapshot(const xml::SnapshotXml& request, st
     auto found = find(disk.name);
     if (!found) return errors::no_disk_named(disk.name);
     const std::string& target = (*found)->target;
-    if (!named.emplace(target, &disk).second) return errors::disk_twice(target);
+    if (!named.emplace(target, &disk).second) return errors::disk_twice(disk.name);
     if (snapshot.memory == SnapshotMode::internal && !disk.snapshot.empty() &&
         disk.snapshot != "internal")
       return errors::must_be_internal(target);

@@ -45,8 +45,9 @@ inline Failure too_many_disks() {
 inline Failure no_disk_named(const std::string& name) {
   return snapshot("CONFIG_UNSUPPORTED", "no disk named '" + name + "'");
 }
-inline Failure disk_twice(const std::string& target) {
-  return snapshot("CONFIG_UNSUPPORTED", "disk '" + target + "' specified twice");
+// `name` as the document gives it.
+inline Failure disk_twice(const std::string& name) {
+  return snapshot("CONFIG_UNSUPPORTED", "disk '" + name + "' specified twice");
 }
 inline Failure must_be_internal(const std::string& target) {
   return snapshot("CONFIG_UNSUPPORTED", "disk '" + target + "' must use snapshot mode 'internal'");

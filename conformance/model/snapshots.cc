@@ -137,7 +137,7 @@ std::optional<CallPrediction> DomainModel::plan_snapshot(const SnapshotRequest& 
                      fmt::format("no disk named '{}'", wanted.disk));
     if (std::ranges::find(seen, it->target) != seen.end())
       return refused("DOMAIN_SNAPSHOT", "CONFIG_UNSUPPORTED",
-                     fmt::format("disk '{}' specified twice", it->target));
+                     fmt::format("disk '{}' specified twice", wanted.disk));
     seen.push_back(it->target);
     Snapshot::OfDisk& of_disk = plan.disks[it->target];
     const bool has_image = !wanted.path.empty() || wanted.format;
