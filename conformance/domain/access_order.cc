@@ -83,7 +83,9 @@ void AccessOrder::after(const std::string& command, const Json& arguments, const
       const Json& data = reply::member(action, "data");
       if (!reply::is(action, "type", "blockdev-snapshot")) continue;
       nodes_[reply::text(data, "overlay")].backing = reply::text(data, "node");
-      nodes_[reply::text(data, "node")].needs = Label::read_only;
+      // Nodes that QEMU opened by itself for the same file follow.
+      for (auto& [name, node] : nodes_)
+        if (node.file == file_of(reply::text(data, "node"))) node.needs = Label::read_only;
     }
   }
 }

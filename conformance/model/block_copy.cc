@@ -390,8 +390,12 @@ std::optional<CallPrediction> DomainModel::refuse_leased_copy(const Request& req
   Job job;
   job.destination = request.file;
   job.format = request.format;
-  if (has_chain_of_its_own(request) && !strange_backing(request))
+  if (has_chain_of_its_own(request)) {
+    if (auto why = strange_backing(request)) return no_opinion(*std::move(why));
     job.beneath = beneath_destination(request, 0);
+    if (!job.beneath.hidden.empty())
+      return no_opinion("nobody takes leases of what QEMU finds below a chain that is left open");
+  }
   return refuse_leased(*request.disk, job);
 }
 
