@@ -316,6 +316,8 @@ void DomainModel::on_completed(const std::string& target) {
           : job.finished;
   it.pass({"waiting", "pending", "concluded", "null"});
   name_base(it, job);
+  // libvirt knows then that nothing is beneath, even if it did not before.
+  if (job.kind == JobKind::pull && job.base >= it.links.size()) it.terminated = true;
   drop_links(it, job);
   emit(it, job.kind, "COMPLETED");
 }
