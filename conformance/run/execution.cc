@@ -501,17 +501,23 @@ class Execution {
     const auto line = [](const std::string& name, const std::string& parent, bool current) {
       return fmt::format("{}{}{} ", name, parent.empty() ? "" : "<-" + parent, current ? "*" : "");
     };
-    std::string wanted, seen, said;
+    constexpr const char* kRequirement = "the domain has these snapshots (name<-parent, * current)";
+    std::string wanted, seen, parents, said, current;
     for (const auto& one : model_.snapshots()) wanted += line(one.name, one.parent, one.current);
-    for (const SnapshotInfo& one : *told) seen += line(one.name, one.parent, one.current);
-    const bool states = stated != nullptr && stated->snapshots;
-    if (states)
-      for (const auto& [name, parent] : *stated->snapshots)
-        said += line(name, parent, stated->current == name);
-    for (const std::string* expected : {&wanted, states ? &said : nullptr})
-      if (expected != nullptr && *expected != seen)
-        diverge(DivergenceClass::chain, "the domain has these snapshots (name<-parent, * current)",
-                *expected, seen);
+    for (const SnapshotInfo& one : *told) {
+      seen += line(one.name, one.parent, one.current);
+      parents += line(one.name, one.parent, false);
+      if (one.current) current = one.name;
+    }
+    if (wanted != seen) diverge(DivergenceClass::chain, kRequirement, wanted, seen);
+    if (stated == nullptr) return;
+    if (stated->snapshots) {
+      for (const auto& [name, parent] : *stated->snapshots) said += line(name, parent, false);
+      if (said != parents) diverge(DivergenceClass::chain, kRequirement, said, parents);
+    }
+    if (stated->current && *stated->current != current)
+      diverge(DivergenceClass::chain, "this snapshot is the current one", *stated->current,
+              current);
   }
 
   bool check_guest(const std::string& disk) {

@@ -120,6 +120,23 @@ TEST(Execute, AWrongChainGuestViewReadAndReply) {
       ElementsAre(divergence(DivergenceClass::error, "[1]", "[]", "query-jobs")));
 }
 
+// What is stated of snapshots is looked at, each member by itself.
+TEST(Execute, AWrongTreeOfSnapshotsAndAWrongCurrentOne) {
+  const std::string made =
+      R"({"call": "snapshotCreateXML", "name": "s1", "flags": ["disk-only"]},)";
+  const auto on = [&](const std::string& members) {
+    return on_simulator(scenario(made + R"({"check": "vda", )" + members + "}")).divergences;
+  };
+  EXPECT_THAT(on(R"("snapshots": {"s1": null})"), IsEmpty());
+  EXPECT_THAT(on(R"("current": "s1")"), IsEmpty());
+  EXPECT_THAT(on(R"("snapshots": {"s1": null, "s2": "s1"})"),
+              ElementsAre(divergence(DivergenceClass::chain, "s1 s2<-s1 ", "s1 ", "step 2")));
+  EXPECT_THAT(on(R"("current": "s2")"),
+              ElementsAre(divergence(DivergenceClass::chain, "s2", "s1", "step 2")));
+  EXPECT_THAT(on(R"("current": null)"),
+              ElementsAre(divergence(DivergenceClass::chain, "", "s1", "step 2")));
+}
+
 TEST(Execute, DirectoryStandsForItselfInRepliesAndEventsToo) {
   const Executed executed = on_simulator(scenario(
       R"({"qmp": "blockdev-add",

@@ -9,26 +9,23 @@
 #include <vector>
 
 #include "conformance/model/domain_model.h"
-#include "conformance/run/scenarios_for_test.h"
+#include "conformance/run/recorded_for_test.h"
 #include "sim/base/json.h"
 #include "sim/base/size.h"
-#include "sim/base/text.h"
 
 namespace conformance {
 namespace {
 
 using model::DomainModel;
 using sim::Json;
+using testing::digits;
 using sim::operator""_KiB;
 using sim::operator""_MiB;
 
-constexpr std::uint64_t kUnit = 64_KiB;  // of a digit of a recorded view
+constexpr std::uint64_t kUnit = testing::kRecordedUnit;
 
 const Json& recordings() {
-  static const Json all = Json::parse(
-      sim::replace_all(testing::text_of(UNDERSTUDY_SOURCE_DIR
-                                        "/conformance/domain/testdata/libvirt_9_0_jobs_qmp.json"),
-                       "${dir}", "/d"));
+  static const Json all = testing::recorded("libvirt_9_0_jobs_qmp.json");
   return all;
 }
 
@@ -85,17 +82,6 @@ void tell(DomainModel& model, const Json& step) {
     if (ready && !model.ready("vda")) model.on_ready("vda");
     if (entry[1] == "BLOCK_JOB_COMPLETED" && model.ends_by_itself("vda")) model.on_completed("vda");
   }
-}
-
-// A digit for each unit; "?" where several bytes are possible or the unit is no whole one.
-std::string digits(const model::View& view) {
-  std::string text;
-  for (const model::ViewRun& run : view) {
-    const auto pattern = run.pattern();
-    if (run.offset % kUnit != 0 || run.length % kUnit != 0) return "no whole units";
-    text.append(run.length / kUnit, pattern ? static_cast<char>('0' + *pattern) : '?');
-  }
-  return text;
 }
 
 // Both digits where the model has one.

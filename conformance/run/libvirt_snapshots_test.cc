@@ -10,26 +10,23 @@
 
 #include "conformance/domain/xml/snapshot.h"
 #include "conformance/model/domain_model.h"
-#include "conformance/run/scenarios_for_test.h"
+#include "conformance/run/recorded_for_test.h"
 #include "sim/base/json.h"
 #include "sim/base/size.h"
-#include "sim/base/text.h"
 
 namespace conformance {
 namespace {
 
 using model::DomainModel;
 using sim::Json;
+using testing::digits;
 using sim::operator""_KiB;
 using sim::operator""_MiB;
 
-constexpr std::uint64_t kUnit = 64_KiB;  // of a digit of a recorded view
+constexpr std::uint64_t kUnit = testing::kRecordedUnit;
 
 const Json& recordings() {
-  static const Json all = Json::parse(
-      sim::replace_all(testing::text_of(UNDERSTUDY_SOURCE_DIR
-                                        "/conformance/domain/testdata/libvirt_9_0_snapshots.json"),
-                       "${dir}", "/d"));
+  static const Json all = testing::recorded("libvirt_9_0_snapshots.json");
   return all;
 }
 
@@ -121,16 +118,6 @@ model::CallPrediction perform(DomainModel& model, const Json& call) {
   model::CallPrediction unknown;
   unknown.unknown = "not a snapshot's business";
   return unknown;
-}
-
-// A digit for each unit, as the recording writes it; "?" where several bytes are possible.
-std::string digits(const model::View& view) {
-  std::string text;
-  for (const model::ViewRun& run : view) {
-    const auto pattern = run.pattern();
-    text.append(run.length / kUnit, pattern ? "0123456789abcdef"[*pattern & 15] : '?');
-  }
-  return text;
 }
 
 void compare_files(const DomainModel& model, const Json& recorded) {
